@@ -1,0 +1,222 @@
+"""The verbs, and nothing else. stdout carries data, stderr the talk."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from domainlm import __version__
+from domainlm.console import say
+from domainlm.errors import DIFFERENCE, DomainLMError
+
+app = typer.Typer(
+    name="domainlm",
+    help="A corpus in; a domain language model, and the evidence of what it is worth, out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+RecipeName = Annotated[str, typer.Argument(help="a built-in recipe or a TOML file")]
+Corpus = Annotated[str | None, typer.Option(help="the same as --set source.path=PATH")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, repeatable")]
+Runs = Annotated[Path, typer.Option(help="folder of all runs")]
+Name = Annotated[str | None, typer.Option(help="name of the run (default: the recipe's)")]
+Offline = Annotated[bool, typer.Option("--offline", help="ask no server for anything")]
+Json = Annotated[bool, typer.Option("--json", help="data on stdout")]
+
+
+def _recipe(name: str, corpus: str | None, overrides: list[str] | None):  # type: ignore[no-untyped-def]
+    from domainlm import recipe
+
+    given = list(overrides or ())
+    if corpus is not None:
+        given.append(f"source.path={json.dumps(corpus)}")
+    return recipe.load(name, given)
+
+
+@app.command()
+def run(
+    recipe: RecipeName,
+    corpus: Corpus = None,
+    overrides: Overrides = None,
+    until: Annotated[str, typer.Option(help="last stage to run")] = "report",
+    runs: Runs = Path("runs"),
+    name: Name = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="remove the run first")] = False,
+    offline: Offline = False,
+    debug: Annotated[bool, typer.Option("--debug", help="show tracebacks")] = False,
+) -> None:
+    """Run the pipeline, from what is missing or stale onwards."""
+    from domainlm import pipeline
+
+    if until not in pipeline.STAGES:
+        raise DomainLMError(
+            f"there is no stage {until!r}",
+            why=f"the stages are {', '.join(pipeline.STAGES)}",
+            exit_code=2,
+        )
+    started = pipeline.start(
+        _recipe(recipe, corpus, overrides), runs, name, offline, _command(), fresh
+    )
+    pipeline.execute(started, until)
+    page = started.root / "report" / "index.html"
+    if until == "report":
+        say(f"the report: {page}", style="bold")
+
+
+@app.command()
+def plan(
+    recipe: RecipeName,
+    corpus: Corpus = None,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    name: Name = None,
+    offline: Offline = False,
+    as_json: Json = False,
+) -> None:
+    """Say what a run would do: each stage cached, stale (and why) or to do."""
+    import dataclasses
+
+    from domainlm import pipeline
+
+    started = pipeline.start(_recipe(recipe, corpus, overrides), runs, name, offline, _command())
+    stages = pipeline.plan(started)
+    stock = started.stock.title if started.stock else "none resolves"
+    if as_json:
+        print(json.dumps({"stages": [dataclasses.asdict(s) for s in stages], "stock": stock}))
+        return
+    for stage in stages:
+        tasks = f" ({stage.cached} tasks)" if stage.state == "cached" else ""
+        print(f"{stage.stage:9} {stage.state}{tasks}")
+        for reason in stage.reasons[:3]:
+            print(f"          {reason}")
+        if len(stage.reasons) > 3:
+            print(f"          and {len(stage.reasons) - 3} more")
+    print(f"stock     {stock}")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
+    """Make the report, image, card and post again; reads only the run directory."""
+    import dataclasses
+
+    from domainlm import pipeline
+    from domainlm import recipe as recipes
+
+    if not (run / "recipe.toml").is_file():
+        raise _no_run(run)
+    recipe = recipes.load(str(run / "recipe.toml"))
+    started = pipeline.start(recipe, run.absolute().parent, run.absolute().name, True, _command())
+    for wave in pipeline.waves(dataclasses.replace(started, stock=None), "report"):
+        for task in wave:
+            rows = task.function(started.root, task.arguments)
+            started.manifest.record(task, rows, 0.0)
+    say(f"the report: {started.root / 'report' / 'index.html'}", style="bold")
+
+
+@app.command()
+def verify(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
+    """Re-hash everything the manifest names; say what differs (exit 4)."""
+    from domainlm.artifacts import Manifest
+
+    if not (run / "manifest.json").is_file():
+        raise _no_run(run)
+    manifest = Manifest(run)
+    differences = manifest.differences()
+    for difference in differences:
+        print(difference)
+    if differences:
+        say(f"{len(differences)} files are not what the manifest says", style="bold")
+        raise typer.Exit(DIFFERENCE)
+    say(f"{len(manifest.output_hashes())} files are what the manifest says")
+
+
+@app.command()
+def doctor(offline: Offline = False, as_json: Json = False) -> None:
+    """Look at the machine: device, measured rates, memory, disk, stock model, extras."""
+    from domainlm.training import hardware
+
+    found = hardware.measure(offline=offline)
+    if as_json:
+        print(json.dumps(found))
+        return
+    for key, value in found.items():
+        print(f"{key:22} {value}")
+
+
+recipes_app = typer.Typer(invoke_without_command=True, help="List the built-in recipes.")
+app.add_typer(recipes_app, name="recipes")
+
+
+@recipes_app.callback()
+def recipes(context: typer.Context) -> None:
+    """List the built-in recipes, each with its first line."""
+    from domainlm.recipe import built_in
+
+    if context.invoked_subcommand is None:
+        for name, text in built_in().items():
+            print(f"{name:16} {text.splitlines()[0].lstrip('# ')}")
+
+
+@recipes_app.command()
+def show(name: Annotated[str, typer.Argument(help="a built-in recipe")]) -> None:
+    """Print a recipe: `domainlm recipes show demo > mine.toml` is how one's own begins."""
+    from domainlm.recipe import built_in, load
+
+    texts = built_in()
+    if name not in texts:
+        load(name)  # raises, with a did-you-mean
+    print(texts.get(name, ""), end="")
+
+
+def _no_run(path: Path) -> DomainLMError:
+    return DomainLMError(
+        f"{path} is not a run directory",
+        why="it has no manifest or recipe",
+        fix="give the folder that `domainlm run` made, such as runs/demo",
+        exit_code=2,
+    )
+
+
+def _command() -> str:
+    """The command as it was given, without the path of this machine's interpreter."""
+    return shlex.join(["domainlm", *sys.argv[1:]])
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """A corpus in; a domain language model, and the evidence of what it is worth, out."""
+
+
+def main() -> NoReturn:
+    """Entry point: errors are what, where, why and fix; a traceback only with --debug."""
+    try:
+        app()
+    except DomainLMError as error:
+        if "--debug" in sys.argv:
+            raise
+        say(f"error: {error}", style="red")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here", style="yellow")
+        sys.exit(1)
+    except Exception as error:
+        if "--debug" in sys.argv:
+            raise
+        say(f"error: {type(error).__name__}: {error}", style="red")
+        say("  fix:   give the same command with --debug for the traceback, and report it")
+        sys.exit(1)
+    sys.exit(0)

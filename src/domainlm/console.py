@@ -1,0 +1,55 @@
+"""The talk: everything for people goes to stderr; progress bars only on a terminal."""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str, style: str = "") -> None:
+    """Print a line for people. `text` is shown as it is, never read as markup."""
+    console.print(escape(text), style=style or None)
+
+
+@contextlib.contextmanager
+def progress(title: str, total: float, unit: str = "") -> Iterator[Callable[[float, str], None]]:
+    """Yield `advance(done, note)`: a bar on a terminal, a line every 15 seconds elsewhere.
+
+    `done` is the amount finished so far, in the unit of `total`.
+    """
+    if console.is_terminal:
+        columns = (
+            TextColumn("  {task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(f"{title}", total=total, note=unit)
+            yield lambda done, note: bar.update(task, completed=done, note=note or unit)
+        return
+    began = last = time.monotonic()
+
+    def line(done: float, note: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= 15:
+            last = now
+            left = (now - began) * (total - done) / done if done else 0.0
+            say(f"  {title}: {done:,.0f} of {total:,.0f} {unit} {note} ({left:,.0f} s left)")
+
+    yield line

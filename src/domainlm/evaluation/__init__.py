@@ -1,0 +1,1 @@
+"""Models -> evidence: loss, gaps with intervals, samples, a section probe."""

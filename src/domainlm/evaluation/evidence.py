@@ -1,0 +1,169 @@
+"""The typed evidence: `evaluation/evidence.json`. The report reads nothing else.
+
+Units: nats are natural-log losses; bits per byte = nats / (ln 2 x UTF-8 bytes of the same
+normalised text for every model). A gap is (a - b): negative means a is better. Every interval is
+the 95 % percentile bootstrap over groups (10,000 draws, fixed seed).
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from domainlm.artifacts import read_json
+
+SCHEMA_VERSION = 1
+Role = Literal["stock", "scratch", "continued", "baseline"]
+Interval = tuple[float, float]
+
+
+class Row(BaseModel):
+    """Base of every row: an unknown field is an error, so that reader and writer agree."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(Row):
+    """Who was measured. The stock model is always named `stock`, arms by their recipe name."""
+
+    role: Role
+    title: str  # for people, e.g. "SmolLM2-135M-Instruct (instruction-tuned, 4-bit weights)"
+    source: str  # Hub id, package, or run-relative path
+    sha256: str | None = None  # of the weights; null for a compressor
+    parameters: int | None = None
+    vocabulary: int | None = None
+    window: int | None = None  # tokens of context at the headline
+    stride: int | None = None  # tokens between windows
+    notes: list[str] = []  # what a reader must know: quantised, instruction-tuned, ...
+
+
+class Loss(Row):
+    """Bits per byte of one model on one split of held-out text."""
+
+    model: str
+    split: str
+    bits_per_byte: float
+    ci95: Interval
+    documents: int
+    groups: int
+    bytes: int
+    tokens: int | None = None
+    nats: float
+
+
+class Gap(Row):
+    """Paired difference a - b on the same bytes; `wins` counts groups where a is better."""
+
+    a: str
+    b: str
+    split: str
+    bits_per_byte: float
+    ci95: Interval
+    wins: int
+    groups: int
+    p_value: float  # sign-flip permutation over groups, two-sided
+
+
+class Probe(Row):
+    """A classifier of section labels over frozen features (or TF-IDF), groups disjoint."""
+
+    task: str
+    features: str  # "TF-IDF", or a model's name
+    labels: list[str]
+    labels_per_class: int
+    train_passages: int
+    test_passages: int
+    accuracy: float
+    macro_f1: float
+    majority: float  # accuracy of always answering the commonest label
+    ci95: Interval  # of the accuracy, bootstrap over groups
+
+
+class Cost(Row):
+    """What an arm's training took on the machine named in the environment."""
+
+    model: str
+    tokens: int
+    epochs: float
+    flops: float  # 6 x parameters x tokens + attention: training FLOPs (Kaplan 2020, PaLM)
+    seconds: float
+    kwh: float | None = None
+    kwh_method: str = "not measured"
+    money: float | None = None
+
+
+class CurvePoint(Row):
+    """A point of an arm's training: validation is null between its measurements."""
+
+    model: str
+    step: int
+    tokens: int
+    seconds: float
+    loss: float  # nats a token of the training batch
+    validation_bits_per_byte: float | None = None
+
+
+class Sample(Row):
+    """One continuation, as in `samples.jsonl`."""
+
+    prompt_id: str
+    prompt: str
+    source: str  # where the opening comes from: a title, or "classic"
+    model: str
+    seed: int
+    text: str  # the continuation alone
+    true_text: str | None = None  # what the document really says next
+    model_sha256: str | None = None
+
+
+class Samples(Row):
+    """Where the generations are, and the hash of the prompts frozen before training."""
+
+    path: str
+    prompts_sha256: str
+    tokens: int
+    temperature: float
+
+
+class Corpus(Row):
+    """The ledger's figures that the report shows."""
+
+    source: str
+    files: int
+    bytes: int
+    skipped: dict[str, dict[str, int]]  # reason -> {files, bytes}
+    documents: int
+    text_bytes: int
+    duplicates: int
+    duplicate_bytes: int
+    groups: int
+    dated: int
+    cut: str | None  # ISO date from which documents are held out; null: split by group alone
+    splits: dict[str, dict[str, int]]  # split -> {documents, groups, bytes}
+    tokenizer: dict[str, Any]  # vocabulary, bytes_per_token, train_tokens
+
+
+class Evidence(Row):
+    """Everything the report may say."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    notices: list[str] = []  # shown first: invented corpus, no stock model, too few groups ...
+    held_out_sha256: str  # of the scored spans: what makes two runs comparable
+    models: dict[str, Model]
+    loss: list[Loss]
+    gaps: list[Gap]
+    probe: list[Probe] = []
+    probe_note: str = ""  # why there is no probe, where there is none
+    cost: list[Cost] = []
+    curves: list[CurvePoint] = []
+    samples: Samples
+    corpus: Corpus
+    recipe: str  # the resolved recipe, TOML
+    environment: dict[str, str] = {}  # machine and versions
+    command: str  # how to do it again
+
+
+def load(root: Path) -> Evidence:
+    """Read a run's evidence."""
+    return Evidence.model_validate(read_json(root / "evaluation" / "evidence.json"))

@@ -1,0 +1,181 @@
+"""The stages in order; what is fresh, what is stale, what runs."""
+
+import dataclasses
+import fcntl
+import importlib
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+
+from domainlm import __version__, engine, pretrained
+from domainlm.artifacts import Manifest, Run, Task, atomic_write
+from domainlm.console import progress, say
+from domainlm.errors import USAGE, DomainLMError
+from domainlm.recipe import Recipe, dump
+
+# The stages by the names of the command line, each with the room that holds it.
+STAGES = {
+    "corpus": "corpus",
+    "tokens": "tokens",
+    "train": "training",
+    "evaluate": "evaluation",
+    "report": "report",
+}
+ROOM_LEFT = 300_000_000  # bytes of disk under which nothing is begun
+
+
+def start(
+    recipe: Recipe, runs: Path, name: str | None, offline: bool, command: str, fresh: bool = False
+) -> Run:
+    """The run of a recipe: its folder, its manifest and the stock model that resolves."""
+    root = (runs / (name or recipe.name)).absolute()
+    if fresh and root.exists():
+        if not (root / "recipe.toml").exists():
+            raise DomainLMError(
+                "--fresh removes a run, and this folder is none",
+                where=str(root),
+                why="it has no recipe.toml",
+                fix="give another --name or --runs",
+                exit_code=USAGE,
+            )
+        shutil.rmtree(root)
+    stock = pretrained.resolve(recipe.evaluate.stock, offline)
+    return Run(root, recipe, Manifest(root), stock, command)
+
+
+def waves(run: Run, stage: str) -> Iterator[list[Task]]:
+    """The lists of independent tasks of one stage."""
+    module = importlib.import_module(f"domainlm.{STAGES[stage]}.stage")
+    found: Iterator[list[Task]] = module.waves(run)
+    return found
+
+
+def execute(run: Run, until: str = "report") -> None:
+    """Run every stage up to `until`, from what is missing or stale onwards."""
+    run.root.mkdir(parents=True, exist_ok=True)
+    with _locked(run.root):
+        with atomic_write(run.root / "recipe.toml", "w") as file:
+            file.write(dump(run.recipe))
+        run.manifest.data["environment"] = environment()
+        if run.stock is None:
+            say("no stock model resolves: the run goes on with compressors as the only baseline")
+        for stage in STAGES:
+            _execute_stage(run, stage)
+            if stage == until:
+                break
+
+
+def _execute_stage(run: Run, stage: str) -> None:
+    began = time.monotonic()
+    names: set[str] = set()
+    done = 0
+    for wave in waves(run, stage):
+        names |= {task.name for task in wave}
+        pending = [task for task in wave if run.manifest.why_stale(task)]
+        if not pending:
+            continue
+        _check_disk(run.root)
+        if not done:
+            say(f"{stage}", style="bold")
+        workers = run.recipe.engine.workers or os.cpu_count() or 1
+        label = pending[0].name.rsplit("-", 1)[0]
+        with progress(label, len(pending), "tasks") as advance:
+            for count, (task, rows, seconds) in enumerate(
+                engine.run_tasks(run.root, pending, workers), 1
+            ):
+                run.manifest.record(task, rows, seconds)
+                advance(count, task.name)
+        done += len(pending)
+    run.manifest.forget(names, STAGES[stage])
+    if done:
+        say(f"  {stage}: {done} tasks in {time.monotonic() - began:.0f} s")
+    else:
+        say(f"{stage}: nothing to do")
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """What `plan` says of a stage: its state, how many tasks are cached, and why others are not."""
+
+    stage: str
+    state: str  # "cached", "stale" or "to do"
+    cached: int
+    reasons: list[str]
+
+
+def plan(run: Run) -> list[Planned]:
+    """The state of every stage, with nothing run. After a stage to do, the rest is to do too."""
+    planned: list[Planned] = []
+    blocked = False
+    for stage, room in STAGES.items():
+        reasons: list[str] = []
+        cached = 0
+        known = any(name.startswith(f"{room}/") for name in run.manifest.tasks)
+        if blocked:
+            reasons.append("a stage before it changes" if known else "not done yet")
+        else:
+            for wave in waves(run, stage):
+                stale = [(t, why) for t in wave if (why := run.manifest.why_stale(t))]
+                cached += len(wave) - len(stale)
+                reasons += [f"{task.name}: {why}" for task, why in stale]
+                if stale:  # later waves may read what these tasks would write
+                    break
+        state = "cached" if not reasons else "stale" if known else "to do"
+        planned.append(Planned(stage, state, cached, reasons))
+        blocked = blocked or bool(reasons)
+    return planned
+
+
+def environment() -> dict[str, str]:
+    """Machine and versions: what a reader needs to judge whether two runs are alike."""
+    packages = ("torch", "transformers", "tokenizers", "gigatoken", "pyarrow", "numpy")
+    found = {"python": platform.python_version(), "system": platform.platform()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    found["domainlm"] = __version__
+    found["processor"] = _processor()
+    found["cores"] = str(os.cpu_count())
+    return found
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _check_disk(root: Path) -> None:
+    free = shutil.disk_usage(root).free
+    if free < ROOM_LEFT:
+        raise DomainLMError(
+            "no room on the disk to go on",
+            where=str(root),
+            why=f"{free / 1e6:.0f} MB are free, a stage needs at least {ROOM_LEFT / 1e6:.0f} MB",
+            fix="free some space, then give the same command again: the run goes on",
+        )
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """One process a run: a second one stops clearly. The lock goes with its process."""
+    with open(root / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DomainLMError(
+                "this run is going on in another process",
+                where=str(root),
+                fix="wait for it, or give this one another --name",
+            ) from error
+        yield

