@@ -1,0 +1,1 @@
+"""Sources -> documents: `documents-*.parquet`, `ledger.json`, `prompts.json`."""

@@ -1,0 +1,23 @@
+"""Fixtures that more than one room's tests use."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "filings"
+
+
+@pytest.fixture(scope="session")
+def filings() -> Path:
+    """The folder of unpacked real filings; skips loudly where they are not at hand."""
+    if not (SHARED / "unpack.py").is_file():
+        pytest.skip(f"real filings left out: {SHARED} is not there")
+    target = Path.home() / ".cache" / "domainlm" / "filings"
+    subprocess.run(
+        [sys.executable, str(SHARED / "unpack.py"), "--to", str(target)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return target
