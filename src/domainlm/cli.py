@@ -4,13 +4,16 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from domainlm import __version__
 from domainlm.console import say
 from domainlm.errors import DIFFERENCE, DomainLMError
+
+if TYPE_CHECKING:
+    from domainlm.recipe import Recipe
 
 app = typer.Typer(
     name="domainlm",
@@ -28,7 +31,7 @@ Offline = Annotated[bool, typer.Option("--offline", help="ask no server for anyt
 Json = Annotated[bool, typer.Option("--json", help="data on stdout")]
 
 
-def _recipe(name: str, corpus: str | None, overrides: list[str] | None):  # type: ignore[no-untyped-def]
+def _recipe(name: str, corpus: str | None, overrides: list[str] | None) -> "Recipe":
     from domainlm import recipe
 
     given = list(overrides or ())
@@ -58,8 +61,9 @@ def run(
             why=f"the stages are {', '.join(pipeline.STAGES)}",
             exit_code=2,
         )
+    command = _command(recipe, corpus, overrides)
     started = pipeline.start(
-        _recipe(recipe, corpus, overrides), runs, name, offline, _command(), fresh
+        _recipe(recipe, corpus, overrides), runs, name, offline, command, fresh
     )
     pipeline.execute(started, until)
     page = started.root / "report" / "index.html"
@@ -82,7 +86,8 @@ def plan(
 
     from domainlm import pipeline
 
-    started = pipeline.start(_recipe(recipe, corpus, overrides), runs, name, offline, _command())
+    command = _command(recipe, corpus, overrides)
+    started = pipeline.start(_recipe(recipe, corpus, overrides), runs, name, offline, command)
     stages = pipeline.plan(started)
     stock = started.stock.title if started.stock else "none resolves"
     if as_json:
@@ -101,19 +106,15 @@ def plan(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
     """Make the report, image, card and post again; reads only the run directory."""
-    import dataclasses
-
     from domainlm import pipeline
     from domainlm import recipe as recipes
+    from domainlm.artifacts import Manifest, Run
 
     if not (run / "recipe.toml").is_file():
         raise _no_run(run)
     recipe = recipes.load(str(run / "recipe.toml"))
-    started = pipeline.start(recipe, run.absolute().parent, run.absolute().name, True, _command())
-    for wave in pipeline.waves(dataclasses.replace(started, stock=None), "report"):
-        for task in wave:
-            rows = task.function(started.root, task.arguments)
-            started.manifest.record(task, rows, 0.0)
+    started = Run(run.absolute(), recipe, Manifest(run.absolute()), stock=None)
+    pipeline.execute_stage(started, "report", again=True)
     say(f"the report: {started.root / 'report' / 'index.html'}", style="bold")
 
 
@@ -181,9 +182,10 @@ def _no_run(path: Path) -> DomainLMError:
     )
 
 
-def _command() -> str:
-    """The command as it was given, without the path of this machine's interpreter."""
-    return shlex.join(["domainlm", *sys.argv[1:]])
+def _command(recipe: str, corpus: str | None, overrides: list[str] | None) -> str:
+    """The command that makes a run again: only what decides its content."""
+    words = ["domainlm", "run", recipe, *(["--corpus", corpus] if corpus else [])]
+    return shlex.join([*words, *(word for o in overrides or () for word in ("--set", o))])
 
 
 def _version(value: bool) -> None:

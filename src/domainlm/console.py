@@ -6,14 +6,6 @@ from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -23,6 +15,12 @@ def say(text: str, style: str = "") -> None:
     console.print(escape(text), style=style or None)
 
 
+def status(text: str) -> None:
+    """Show a line that the next one replaces; on a terminal only."""
+    if console.is_terminal:
+        console.print(escape(text.ljust(console.width - 1)[: console.width - 1]), end="\r")
+
+
 @contextlib.contextmanager
 def progress(title: str, total: float, unit: str = "") -> Iterator[Callable[[float, str], None]]:
     """Yield `advance(done, note)`: a bar on a terminal, a line every 15 seconds elsewhere.
@@ -30,6 +28,15 @@ def progress(title: str, total: float, unit: str = "") -> Iterator[Callable[[flo
     `done` is the amount finished so far, in the unit of `total`.
     """
     if console.is_terminal:
+        from rich.progress import (  # here, since a third of the start-up time goes to it
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
         columns = (
             TextColumn("  {task.description}", markup=False),
             BarColumn(),

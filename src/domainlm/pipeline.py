@@ -14,7 +14,7 @@ from pathlib import Path
 
 from domainlm import __version__, engine, pretrained
 from domainlm.artifacts import Manifest, Run, Task, atomic_write
-from domainlm.console import progress, say
+from domainlm.console import say, status
 from domainlm.errors import USAGE, DomainLMError
 from domainlm.recipe import Recipe, dump
 
@@ -59,37 +59,39 @@ def execute(run: Run, until: str = "report") -> None:
     """Run every stage up to `until`, from what is missing or stale onwards."""
     run.root.mkdir(parents=True, exist_ok=True)
     with _locked(run.root):
+        for left in run.root.rglob(".*.part"):  # of a process that was killed
+            left.unlink(missing_ok=True)
         with atomic_write(run.root / "recipe.toml", "w") as file:
             file.write(dump(run.recipe))
         run.manifest.data["environment"] = environment()
         if run.stock is None:
             say("no stock model resolves: the run goes on with compressors as the only baseline")
         for stage in STAGES:
-            _execute_stage(run, stage)
+            execute_stage(run, stage)
             if stage == until:
                 break
 
 
-def _execute_stage(run: Run, stage: str) -> None:
+def execute_stage(run: Run, stage: str, again: bool = False) -> None:
+    """Run the tasks of one stage that are not fresh (all of them with `again`)."""
     began = time.monotonic()
     names: set[str] = set()
     done = 0
     for wave in waves(run, stage):
         names |= {task.name for task in wave}
-        pending = [task for task in wave if run.manifest.why_stale(task)]
+        pending = [task for task in wave if again or run.manifest.why_stale(task)]
         if not pending:
             continue
         _check_disk(run.root)
         if not done:
             say(f"{stage}", style="bold")
         workers = run.recipe.engine.workers or os.cpu_count() or 1
-        label = pending[0].name.rsplit("-", 1)[0]
-        with progress(label, len(pending), "tasks") as advance:
-            for count, (task, rows, seconds) in enumerate(
-                engine.run_tasks(run.root, pending, workers), 1
-            ):
-                run.manifest.record(task, rows, seconds)
-                advance(count, task.name)
+        for count, (task, rows, seconds) in enumerate(
+            engine.run_tasks(run.root, pending, workers), 1
+        ):
+            run.manifest.record(task, rows, seconds)
+            if len(pending) > 1:
+                status(f"  {task.name} ({count} of {len(pending)}, {seconds:.0f} s)")
         done += len(pending)
     run.manifest.forget(names, STAGES[stage])
     if done:

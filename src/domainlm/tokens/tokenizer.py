@@ -15,6 +15,7 @@ from typing import Any
 from domainlm.artifacts import atomic_write, read_json, write_json
 from domainlm.corpus import documents
 from domainlm.errors import DomainLMError
+from domainlm.pretrained import locate
 
 SEPARATOR = "<|endoftext|>"
 
@@ -69,29 +70,20 @@ def byte_level_bpe(texts: list[bytes], vocabulary: int) -> str:
 
 def take(root: Path, arguments: dict[str, Any]) -> None:
     """Task: copy a given tokenizer (`name`: folder, package or Hub id) into `folder`."""
-    from transformers import AutoTokenizer
-
-    from domainlm.pretrained import locate
-
     folder = root / arguments["folder"]
-    source = locate_tokenizer(arguments["name"], locate)
+    name = Path(arguments["name"]).expanduser()  # a local tokenizer needs no weights beside it
+    source = name if name.is_dir() else locate(arguments["name"]).path
     folder.mkdir(parents=True, exist_ok=True)
     path = source / "tokenizer.json"
     if not path.is_file():
         # An older format (vocab.json + merges.txt): transformers converts it.
+        from transformers import AutoTokenizer
+
         AutoTokenizer.from_pretrained(source).save_pretrained(folder)
     else:
         with atomic_write(folder / "tokenizer.json") as target, open(path, "rb") as given:
             shutil.copyfileobj(given, target)
     write_config(folder, separator_of(folder, source))
-
-
-def locate_tokenizer(name: str, locate: Any) -> Path:
-    """The folder of a tokenizer: a local one needs no weights beside it."""
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    return Path(locate(name).path)
 
 
 def separator_of(folder: Path, source: Path) -> str:
