@@ -1,0 +1,1 @@
+"""A small fictional EDGAR, generated from a seed, with known ground truth."""
