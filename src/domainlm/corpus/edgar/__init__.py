@@ -1,0 +1,1 @@
+"""SEC EDGAR: filings to documents with items."""
