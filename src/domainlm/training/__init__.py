@@ -1,0 +1,1 @@
+"""Token shards to models: presets, data order, optimizers, loop, checkpoints, export."""

@@ -1,0 +1,167 @@
+"""Recipe to network: stock Hugging Face models, new or trained on, ready for the loop."""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, Qwen3Config
+from transformers.utils import logging as transformers_logging
+
+from domainlm.artifacts import read_json
+from domainlm.errors import USAGE, DomainLMError
+from domainlm.recipe import Train
+from domainlm.training import presets
+
+_Auto: Any = AutoModelForCausalLM  # transformers' own types are too narrow for its use
+_GPT2: Any = GPT2Config
+_Qwen3: Any = Qwen3Config
+_logging: Any = transformers_logging
+
+
+def configure(arm: Train, vocabulary: int, separator: int) -> Any:
+    """The Hugging Face config of an arm trained from scratch.
+
+    Text begins and ends with the separator: GPT2Config would keep 50256 whatever the vocabulary,
+    and such a model never stops. There is no pad id, since transformers keeps the gradient from
+    the row of a pad id, and the separator's is to be learned. Raises `DomainLMError` for an
+    unknown preset, or a config.json that is no causal model or has too few ids.
+    """
+    preset = presets.check(arm)
+    ids = {"bos_token_id": separator, "eos_token_id": separator, "pad_token_id": None}
+    if preset is None:
+        return _from_file(Path(str(arm.model)), vocabulary, ids)
+    context = arm.context or preset.context
+    if preset.family == "gpt2":
+        return _GPT2(
+            vocab_size=vocabulary,
+            n_positions=context,
+            n_embd=preset.width,
+            n_layer=preset.layers,
+            n_head=preset.heads,
+            n_inner=preset.inner,
+            resid_pdrop=0.0,  # one epoch over a corpus does not need dropout
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            **ids,
+        )
+    return _Qwen3(
+        vocab_size=vocabulary,
+        max_position_embeddings=context,
+        hidden_size=preset.width,
+        intermediate_size=preset.inner,
+        num_hidden_layers=preset.layers,
+        num_attention_heads=preset.heads,
+        num_key_value_heads=preset.heads,
+        head_dim=preset.width // preset.heads,
+        tie_word_embeddings=True,  # at these sizes a second matrix would be most of the model
+        **ids,
+    )
+
+
+def _from_file(path: Path, vocabulary: int, ids: dict[str, int | None]) -> Any:
+    try:
+        values = read_json(path)
+        config = AutoConfig.for_model(**{**values, **ids})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DomainLMError(
+            "the model's config.json cannot be used",
+            where=str(path),
+            why=str(error).splitlines()[0],
+            exit_code=USAGE,
+        ) from error
+    if "vocab_size" not in values:
+        config.vocab_size = vocabulary
+    check_vocabulary(config, vocabulary, str(path))
+    return config
+
+
+def check_vocabulary(config: Any, vocabulary: int, where: str) -> None:
+    """Raise before time is spent, where the shards hold ids that the model has no row for."""
+    if vocabulary > config.vocab_size:
+        raise DomainLMError(
+            "the tokenizer and the model do not belong together",
+            where=where,
+            why=f"token ids go up to {vocabulary - 1:,}; the model knows {config.vocab_size:,} ids",
+            fix="tokenize with the model's own tokenizer, or give the model a larger vocab_size",
+        )
+
+
+def build(arm: Train, vocabulary: int, separator: int, seed: int) -> Any:
+    """A new model in float32 on the CPU, its weights a pure function of config and `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _Auto.from_config(configure(arm, vocabulary, separator))
+    model.config.use_cache = False
+    return model
+
+
+def load_config(path: Path) -> Any:
+    """The config of a pretrained model's folder, dropout off."""
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    for name in config.to_dict():
+        if name.endswith(("dropout", "pdrop")):
+            setattr(config, name, 0.0)
+    return config
+
+
+def load_pretrained(path: Path) -> Any:
+    """A pretrained model to train on: float32 master weights, dropout off.
+
+    Only safetensors are read, never a pickle, and never the network.
+    """
+    _logging.disable_progress_bar()
+    model = _Auto.from_pretrained(
+        path,
+        config=load_config(path),
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+    )
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.padding_idx = (
+                None  # else the pad id's row, often the separator's, learns nothing
+            )
+    model.config.use_cache = False
+    return model
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of weights, a tied matrix counted once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def embeddings(model: nn.Module) -> set[Tensor]:
+    """Weights that are looked up, not multiplied: token and position tables."""
+    return {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
+
+
+def head(model: Any) -> Tensor:
+    """The matrix from hidden state to logits; the token table itself where the two are tied."""
+    weight: Tensor = model.get_output_embeddings().weight
+    return weight
+
+
+def flops_per_token(config: Any, context: int) -> float:
+    """Training FLOPs a token: 6 N + 12 L H Q T (PaLM, Chowdhery et al. 2022, appendix B).
+
+    N counts what is multiplied: all but the lookups, the head included. L layers, H heads of
+    width Q, T tokens of context; attention counted without the causal saving, as is the custom.
+    """
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    attention: float = 12 * config.num_hidden_layers * heads * width * context
+    return 6.0 * _multiplied(json.dumps(config.to_dict(), default=str)) + attention
+
+
+@functools.lru_cache(maxsize=16)
+def _multiplied(config: str) -> int:
+    """Weights in matrix products, counted on the meta device: no memory, no time."""
+    with torch.device("meta"):
+        model = _Auto.from_config(AutoConfig.for_model(**json.loads(config)))
+    rest = embeddings(model) | {head(model)}
+    count = head(model).numel() + sum(p.numel() for p in model.parameters() if p not in rest)
+    return int(count)

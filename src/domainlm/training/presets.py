@@ -1,0 +1,110 @@
+"""The models that ship with the package, as numbers. Importing this loads no torch.
+
+Two families. `gpt2-*` is the classic (Radford et al. 2019) trained by AdamW: the reference.
+`modern-*` is Qwen3's architecture (RoPE, QK-norm, RMSNorm, SwiGLU, tied embeddings) trained by
+Muon: the default. Both are stock classes of transformers, so whatever loads those loads ours.
+"""
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import Literal
+
+from domainlm.errors import USAGE, DomainLMError
+from domainlm.recipe import Train
+
+Optimizer = Literal["muon", "adamw"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """A model's shape, and the settings it is trained with unless the recipe says otherwise."""
+
+    family: Literal["gpt2", "modern"]
+    width: int  # of the residual stream
+    layers: int
+    heads: int
+    inner: int  # of the MLP
+    context: int  # tokens a window
+    batch_tokens: int  # tokens an optimizer step
+    optimizer: Optimizer
+    learning_rate: float  # peak
+
+
+# fmt: off
+PRESETS = {  #                     width layers heads inner context  batch   optimizer  peak rate
+    "gpt2-tiny":    Preset("gpt2",   192,  4,  3,  768,  256,   4_096, "adamw", 2e-3),
+    "gpt2-small":   Preset("gpt2",   256,  6,  4, 1024,  512,   8_192, "adamw", 1e-3),
+    "gpt2-124m":    Preset("gpt2",   768, 12, 12, 3072, 1024,  32_768, "adamw", 6e-4),
+    "modern-tiny":  Preset("modern", 192,  4,  3,  512,  256,   4_096, "muon",  6e-3),
+    "modern-small": Preset("modern", 256,  6,  4,  704,  512,   8_192, "muon",  6e-3),
+    "modern-30m":   Preset("modern", 512,  8,  8, 1280, 1024,  32_768, "muon",  5e-3),
+    "modern-124m":  Preset("modern", 768, 12,  6, 2048, 1024, 131_072, "muon",  3e-3),
+}
+# fmt: on
+
+SHARED_WINDOW = 512  # tokens: context where neither preset nor recipe gives one
+WEIGHT_DECAY = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the optimizer needs to know, with nothing left open."""
+
+    context: int
+    batch_tokens: int
+    optimizer: Optimizer
+    learning_rate: float
+    weight_decay: float = WEIGHT_DECAY
+
+
+def check(arm: Train) -> Preset | None:
+    """The preset an arm names; None where it names a config.json or trains a given model on.
+
+    Raises `DomainLMError` (exit code 2) for a name that is neither, with a did-you-mean.
+    """
+    if arm.model is None or Path(arm.model).is_file():
+        return None
+    if arm.model not in PRESETS:
+        close = difflib.get_close_matches(arm.model, PRESETS, 1, 0.4)
+        raise DomainLMError(
+            f"no model preset {arm.model!r}" + (f"; did you mean {close[0]!r}?" if close else ""),
+            where=f"train.{arm.name}.model",
+            why="it is neither a preset nor the path of a config.json",
+            fix=f"use one of {', '.join(PRESETS)}",
+            exit_code=USAGE,
+        )
+    return PRESETS[arm.model]
+
+
+def settings(arm: Train, longest: int) -> Settings:
+    """The arm's settings: the recipe's word, else the preset's, else careful defaults.
+
+    `longest` is the model's own limit in tokens. A model trained on gets AdamW at a learning rate
+    far below the one it was born with, so that what it knows is bent and not broken.
+    """
+    preset = check(arm)
+    if preset is None:
+        rate, batch = (1e-4, 2_048) if arm.init else (1e-3, 4_096)
+        preset = Preset("gpt2", 0, 0, 0, 0, min(longest, SHARED_WINDOW), batch, "adamw", rate)
+    context = arm.context or preset.context
+    if context > longest:
+        raise DomainLMError(
+            f"a context of {context:,} tokens is longer than the model's {longest:,}",
+            where=f"train.{arm.name}.context",
+            fix=f"--set train.N.context={longest}",
+            exit_code=USAGE,
+        )
+    return Settings(
+        context,
+        max(arm.batch_tokens or preset.batch_tokens, context),
+        arm.optimizer or preset.optimizer,
+        arm.learning_rate or preset.learning_rate,
+    )
+
+
+def tokens_folder(arm: Train) -> str:
+    """Where an arm's shards are: the run's own, or those in the tokenizer of what it goes on."""
+    if arm.init is None:
+        return "tokens"
+    return f"tokens/{'stock' if arm.init == 'stock' else arm.name}"

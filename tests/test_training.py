@@ -1,0 +1,541 @@
+"""The training room: data order, optimizers, budgets, exact resume, export."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domainlm import pretrained
+from domainlm.artifacts import read_json, sha256_file, write_json
+from domainlm.errors import USAGE, DomainLMError
+from domainlm.recipe import Train
+from domainlm.tokens.shards import Shards
+from domainlm.training import loop, models, optimizers, plan, presets, stage
+from domainlm.training.batches import Batches
+from domainlm.training.loss import Validation, backward
+from domainlm.training.presets import Settings
+
+VOCABULARY, SEPARATOR, CONTEXT = 300, 0, 16
+OUTPUTS = [f for f in stage.OUTPUTS if not f.startswith("training")]
+
+
+def write_tokens(folder: Path, train: int = 6_000, validation: int = 800) -> None:
+    """Shards of a little language: words of a fixed cycle, now and then a separator."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    folder.mkdir(parents=True)
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<|endoftext|>": SEPARATOR}
+    for word in [*letters, *(a + b for a in letters[:2] for b in letters[2:])]:
+        vocabulary.setdefault(word, len(vocabulary))
+        if len(vocabulary) == VOCABULARY:
+            break
+    merges = [(w[0], w[1]) for w in vocabulary if len(w) == 2]
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken("<|endoftext|>", special=True)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_json(
+        folder / "tokenizer_config.json",
+        {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"},
+    )
+    splits: dict[str, Any] = {}
+    for split, count in (("train", train), ("validation", validation)):
+        ids = (np.arange(count) * 7 % 60 + 1).astype("<u2")
+        ids[49::50] = SEPARATOR
+        ids.tofile(folder / f"{split}-00000.bin")
+        shard = {"path": f"{split}-00000.bin", "ends": "", "tokens": count}
+        shard |= {"documents": count // 50, "bytes": count, "sha256": ""}
+        splits[split] = {"tokens": count, "documents": count // 50, "bytes": count}
+        splits[split]["shards"] = [shard]
+    spec = {"schema_version": 1, "tokenizer_sha256": sha256_file(folder / "tokenizer.json")}
+    spec |= {"vocabulary": VOCABULARY, "separator": SEPARATOR, "dtype": "uint16"}
+    write_json(folder / "index.json", spec | {"splits": splits})
+
+
+def write_config(path: Path, **changes: Any) -> Path:
+    values = {
+        "model_type": "qwen3",
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": True,
+    }
+    write_json(path, values | changes)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tiny models on a busy machine: a second thread only waits for the first."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tokens for both kinds of arm, a tiny config and a tiny pretrained model."""
+    home = tmp_path_factory.mktemp("training")
+    write_tokens(home / "tokens")
+    write_tokens(home / "tokens" / "stock")
+    config = write_config(home / "config.json")
+    model = models.build(scratch(home).recipe_arm, VOCABULARY, SEPARATOR, 5)
+    model.save_pretrained(home / "stock")
+    (home / "stock" / "tokenizer.json").write_bytes(
+        (home / "tokens" / "tokenizer.json").read_bytes()
+    )
+    assert config.is_file()
+    return home
+
+
+class Arguments(dict[str, Any]):
+    """A task's arguments, with the arm they describe."""
+
+    @property
+    def recipe_arm(self) -> Train:
+        return Train.model_validate(self["arm"])
+
+
+def scratch(home: Path, **changes: Any) -> Arguments:
+    values: dict[str, Any] = {"name": "scratch", "model": str(home / "config.json")}
+    values |= {"context": CONTEXT, "batch_tokens": 128, "optimizer": "muon", "learning_rate": 0.01}
+    if not set(changes) & {"epochs", "flops", "minutes"}:
+        values["tokens"] = 128 * 24
+    return Arguments(arm=Train.model_validate(values | changes).model_dump(mode="json"))
+
+
+def continued(home: Path) -> Arguments:
+    values = {"name": "continued", "init": "stock", "context": CONTEXT, "batch_tokens": 64}
+    values |= {"tokens": 64 * 14, "micro_batch": 2}
+    found = pretrained.locate(str(home / "stock"))
+    arm = Train.model_validate(values).model_dump(mode="json")
+    return Arguments(arm=arm, init={"name": found.name, "sha256": found.sha256})
+
+
+def new_run(home: Path, folder: Path) -> Path:
+    """A run directory on the shared tokens."""
+    folder.mkdir(parents=True)
+    (folder / "tokens").symlink_to(home / "tokens")
+    return folder
+
+
+def weights(root: Path, arm: str = "scratch") -> bytes:
+    return (root / "models" / arm / "model.safetensors").read_bytes()
+
+
+def log_of(root: Path, arm: str = "scratch") -> list[dict[str, Any]]:
+    lines = (root / "models" / arm / "training.jsonl").read_text().splitlines()
+    timed = {"seconds", "tokens_per_second", "watts"}
+    return [{k: v for k, v in json.loads(x).items() if k not in timed} for x in lines]
+
+
+@pytest.fixture(scope="module")
+def whole(home: Path) -> Path:
+    """A run whose two arms were never interrupted."""
+    root = new_run(home, home / "whole")
+    for arguments in (scratch(home), continued(home)):
+        rows = stage.train(root, arguments)
+        assert list(rows.values()) == [len(log_of(root, arguments["arm"]["name"]))]
+    return root
+
+
+# Data order -------------------------------------------------------------------------------------
+
+
+def shards_of(count: int, cut: int) -> Shards:
+    ids = np.arange(count, dtype="<u4")
+    cut = min(cut, count)
+    return Shards((ids[:cut], ids[cut:]), (0, cut, count), 0, count, count)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(20, 400), st.integers(1, 19), st.integers(1, 7), st.integers(0, 9))
+def test_every_target_once_an_epoch(count: int, context: int, windows: int, seed: int) -> None:
+    batches = Batches(shards_of(count, count // 3), context, windows, seed)
+    number = batches.epoch_windows
+    seen: list[int] = []
+    for step in range(2 * number):  # 2 x windows epochs or part of one: always whole at `number`
+        inputs, targets = batches.batch(step)
+        assert inputs.shape == targets.shape == (windows, context)
+        assert torch.equal(inputs + 1, targets)  # ids are positions here
+        seen += targets[:, 0].tolist()
+    for epoch in range(len(seen) // number):
+        part = seen[epoch * number : (epoch + 1) * number]
+        assert sorted(part) == [1 + i * context for i in range(number)]
+    assert batches.dropped == count - 1 - number * context < context
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 500), st.integers(0, 5))
+def test_a_batch_is_a_function_of_its_number(step: int, seed: int) -> None:
+    first = Batches(shards_of(300, 77), 7, 5, seed)
+    first.batch(0)
+    again = Batches(shards_of(300, 11), 7, 5, seed)  # other files, same tokens
+    assert torch.equal(first.batch(step)[0], again.batch(step)[0])
+
+
+def test_epochs_and_seeds_differ() -> None:
+    batches = Batches(shards_of(400, 5), 4, 99, 1)
+    assert batches.positions(0) != batches.positions(1)
+    assert batches.positions(0) != Batches(batches.shards, 4, 99, 2).positions(0)
+
+
+def test_too_short_a_split() -> None:
+    with pytest.raises(DomainLMError, match="shorter than one window"):
+        Batches(shards_of(16, 3), 16, 1, 1)
+
+
+# Models and optimizers --------------------------------------------------------------------------
+
+
+def preset_arm(name: str) -> Train:
+    return Train(name="x", model=name, tokens=1)
+
+
+@pytest.mark.parametrize("name", [n for n in presets.PRESETS if "tiny" in n or "small" in n])
+@pytest.mark.parametrize("optimizer", ["muon", "adamw"])
+def test_every_weight_has_one_owner(name: str, optimizer: Any) -> None:
+    model = models.build(preset_arm(name), 512, 3, 1)
+    found = optimizers.build(model, Settings(64, 128, optimizer, 0.01))
+    assert len(found) == (2 if optimizer == "muon" else 1)
+    assert (model.config.bos_token_id, model.config.eos_token_id) == (3, 3)
+    if optimizer == "muon":
+        owned = {id(p) for g in found[0].param_groups for p in g["params"]}
+        tables = models.embeddings(model) | {models.head(model)}
+        assert owned and not owned & {id(t) for t in tables}
+
+
+def test_sizes_and_flops() -> None:
+    arm, separator = preset_arm("gpt2-124m"), 50256
+    config = models.configure(arm, 50304, separator)
+    # 854.7 MFLOP a token is the field's figure for GPT-2 124M with a padded vocabulary.
+    assert models.flops_per_token(config, 1024) == pytest.approx(854.7e6, rel=2e-3)
+    model = models.build(preset_arm("modern-small"), 8192, 0, 1)
+    assert models.parameters(model) == 6_918_144
+    body = 6_918_144
+    assert models.flops_per_token(model.config, 512) == 6 * body + 12 * 6 * 256 * 512
+
+
+def test_builds_are_repeatable() -> None:
+    first, again = (models.build(preset_arm("gpt2-tiny"), 512, 0, 7) for _ in range(2))
+    other = models.build(preset_arm("gpt2-tiny"), 512, 0, 8)
+    assert torch.equal(models.head(first), models.head(again))
+    assert not torch.equal(models.head(first), models.head(other))
+
+
+def test_the_separator_is_learned(home: Path, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "config.json", tie_word_embeddings=False)
+    arm = scratch(home, model=str(config)).recipe_arm
+    fresh = models.build(arm, VOCABULARY, SEPARATOR, 1)
+    fresh.config.pad_token_id = SEPARATOR  # as many published models have it
+    fresh.save_pretrained(tmp_path / "published")
+    for model in (fresh, models.load_pretrained(tmp_path / "published")):
+        inputs = torch.full((1, 4), SEPARATOR)
+        backward(model, inputs, inputs + 1, "fp32", 1.0)
+        assert model.get_input_embeddings().weight.grad[SEPARATOR].abs().sum() > 0
+
+
+def test_unknown_preset_has_a_suggestion() -> None:
+    with pytest.raises(DomainLMError, match="did you mean 'modern-tiny'") as caught:
+        presets.check(preset_arm("modern-tyni"))
+    assert caught.value.exit_code == USAGE
+
+
+def test_vocabulary_mismatch_stops_first(home: Path, tmp_path: Path) -> None:
+    small = write_config(tmp_path / "config.json", vocab_size=VOCABULARY - 1)
+    with pytest.raises(DomainLMError, match="do not belong together"):
+        loop.train(new_run(home, tmp_path / "run"), scratch(home, model=str(small)))
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_schedule_golden() -> None:
+    shares = [optimizers.schedule(s, 10, 0.2, 0.4) for s in range(10)]
+    assert shares == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert optimizers.schedule(0, 1, 0.03, 0.4) == 1.0
+    assert [optimizers.schedule(s, 4, 0.0, 1.0) for s in range(4)] == [1, 0.75, 0.5, 0.25]
+
+
+def test_muon_agrees_with_torch() -> None:
+    torch.manual_seed(0)
+    for shape in ((24, 40), (40, 24)):
+        ours, theirs = (torch.nn.Parameter(torch.ones(shape)) for _ in range(2))
+        mine = optimizers.Muon([ours], 0.01, 0.1)
+        torchs = torch.optim.Muon(
+            [theirs], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+        )
+        for _ in range(3):
+            ours.grad = torch.randn(shape)
+            theirs.grad = ours.grad.clone()
+            mine.step()
+            torchs.step()
+        change = (theirs - 1).norm()
+        assert (ours - theirs).norm() / change < 0.03  # torch computes in bfloat16
+
+
+def test_accumulation_gives_the_same_gradient(home: Path) -> None:
+    model = models.build(scratch(home).recipe_arm, VOCABULARY, SEPARATOR, 1)
+    inputs = torch.randint(0, VOCABULARY, (4, CONTEXT))
+    targets = torch.randint(0, VOCABULARY, (4, CONTEXT))
+    gradients = []
+    for micro in (1, 3, 4):
+        model.zero_grad()
+        for i in range(0, 4, micro):
+            x, y = inputs[i : i + micro], targets[i : i + micro]
+            backward(model, x, y, "fp32", len(x) / 4)
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    torch.testing.assert_close(gradients[0], gradients[2], rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(gradients[1], gradients[2], rtol=1e-4, atol=1e-7)
+
+
+# Budgets and validation -------------------------------------------------------------------------
+
+
+def test_budgets_become_steps(home: Path, tmp_path: Path) -> None:
+    root = new_run(home, tmp_path / "run")
+
+    def steps(seconds: float = 0.0, **budget: Any) -> int:
+        return plan.budget_steps(plan.Arm(root, scratch(home, **budget)), seconds)
+
+    arm = plan.Arm(root, scratch(home))
+    assert arm.batches.epoch_tokens == 374 * CONTEXT  # (6,000 - 1) // 16 windows
+    assert steps() == 24
+    assert steps(epochs=2.0) == 2 * 374 * CONTEXT // 128
+    assert steps(flops=128 * 7.5 * arm.flops_per_token) == 7
+    assert steps(0.25, minutes=0.5) == 120
+    with pytest.raises(DomainLMError, match="less than one step"):
+        steps(epochs=0.001)
+    with pytest.raises(DomainLMError, match="less than one step"):
+        steps(100.0, minutes=0.5)
+
+
+def test_minutes_are_measured_and_written_down(home: Path, tmp_path: Path) -> None:
+    root = new_run(home, tmp_path / "run")
+    loop.train(root, scratch(home, minutes=0.02))
+    facts = read_json(root / "models" / "scratch" / "training.json")
+    assert facts["steps"] >= 1 and facts["seconds"] < 30
+    assert facts["kwh"] is None or facts["kwh"] > 0
+
+
+def test_validation_counts_text_alone(home: Path) -> None:
+    ids = np.array([0, 1, 2, 0, 3, 4, 0, 5] * 10, dtype="<u2")
+    shards = Shards((ids,), (0, len(ids)), 0, VOCABULARY, 40)
+    lengths = np.full(VOCABULARY, 2)
+    lengths[SEPARATOR] = 0
+    model = models.build(scratch(home).recipe_arm, VOCABULARY, SEPARATOR, 1)
+    bits = Validation(shards, lengths, CONTEXT, 10_000).bits_per_byte(model, 2, "fp32")
+    # An untrained model is near uniform: log2(300) bits a token, two bytes each.
+    assert bits == pytest.approx(np.log2(VOCABULARY) / 2, rel=0.05)
+    empty = Shards((ids[:1],), (0, 1), 0, VOCABULARY, 0)
+    assert Validation(empty, lengths, CONTEXT, 10_000).bits_per_byte(model, 2, "fp32") is None
+
+
+# Exact resume -----------------------------------------------------------------------------------
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Send this process SIGTERM in the middle of the step after `step`."""
+    real = loop.backward
+
+    def backward(*arguments: Any) -> Any:
+        backward.calls += 1  # type: ignore[attr-defined]
+        if backward.calls == step + 1:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    backward.calls = 0  # type: ignore[attr-defined]
+    monkeypatch.setattr(loop, "backward", backward)
+
+
+@pytest.mark.parametrize("step", [1, 9, 23])  # 23: in the last step
+def test_sigterm_saves_and_the_same_command_goes_on(
+    home: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    root, before = new_run(home, tmp_path / "run"), signal.getsignal(signal.SIGTERM)
+    arguments = scratch(home)
+    stop_after(monkeypatch, step)
+    with pytest.raises(DomainLMError, match="the same command goes on"):
+        loop.train(root, arguments)
+    assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.undo()
+    loop.train(root, arguments)
+    assert weights(root) == weights(whole)
+    assert log_of(root) == log_of(whole)
+    assert not (root / "checkpoints" / "scratch").exists()
+
+
+@pytest.mark.parametrize("kind", ["scratch", "continued"])
+def test_sigkill_at_any_time(home: Path, whole: Path, tmp_path: Path, kind: str) -> None:
+    root = new_run(home, tmp_path / "run")
+    arguments = {"scratch": scratch, "continued": continued}[kind](home)
+    program = (
+        "import sys, json, pathlib, time\n"
+        "from domainlm.training import loop\n"
+        "real = loop.Trainer.write_line\n"
+        "def write_line(self, *a):\n"
+        "    real(self, *a)\n"
+        "    self.checkpoints.save(self.step, self.state(), self._best_step())\n"
+        "    time.sleep(0.2)\n"
+        "loop.Trainer.write_line = write_line\n"
+        "loop.train(pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]))\n"
+    )
+    command = [sys.executable, "-c", program, str(root), json.dumps(arguments)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
+    folder = root / "checkpoints" / kind
+    while process.poll() is None and len(list(folder.glob("step-*.json"))) < 2:
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert list(folder.glob("step-*.json"))
+    loop.train(root, arguments)
+    for name in OUTPUTS:
+        path = Path("models") / kind / name
+        assert (root / path).read_bytes() == (whole / path).read_bytes(), name
+    assert log_of(root, kind) == log_of(whole, kind)
+
+
+def test_a_damaged_checkpoint_falls_back(
+    home: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = new_run(home, tmp_path / "run")
+    stopped = scratch(home)
+    stop_after(monkeypatch, 12)
+    real = loop.Trainer.write_line
+
+    def write_line(self: Any, *arguments: Any) -> None:  # and a checkpoint after every step
+        real(self, *arguments)
+        self.checkpoints.save(self.step, self.state(), self._best_step())
+
+    monkeypatch.setattr(loop.Trainer, "write_line", write_line)
+    with pytest.raises(DomainLMError, match="the same command goes on"):
+        loop.train(root, stopped)
+    monkeypatch.undo()
+    steps = sorted((root / "checkpoints" / "scratch").glob("step-*.pt"))
+    assert len(steps) == 2
+    with open(steps[-1], "r+b") as file:
+        file.truncate(steps[-1].stat().st_size // 2)
+    loop.train(root, stopped)
+    assert weights(root) == weights(whole)
+    assert log_of(root) == log_of(whole)
+
+
+def test_checkpoints_of_another_arm_are_not_used(
+    home: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = new_run(home, tmp_path / "run")
+    stop_after(monkeypatch, 5)
+    with pytest.raises(DomainLMError, match="the same command goes on"):
+        loop.train(root, scratch(home, seed=2))
+    monkeypatch.undo()
+    loop.train(root, scratch(home))
+    assert weights(root) == weights(whole)
+
+
+def test_a_loss_that_is_no_number_stops(home: Path, tmp_path: Path) -> None:
+    root = new_run(home, tmp_path / "run")
+    arguments = scratch(home, learning_rate=1e30, optimizer="adamw", warmup=0.0)
+    with pytest.raises(DomainLMError, match="no longer a number") as caught:
+        loop.train(root, arguments)
+    assert "last good checkpoint" in caught.value.where
+    assert not (root / "models" / "scratch" / "model.safetensors").exists()
+
+
+def test_the_best_weights_are_exported_also_over_a_resume(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A rate that hurts after a while: the best step is not the last one.
+    arguments = scratch(home, learning_rate=0.3, warmup=0.0, decay=0.0, optimizer="adamw")
+    one = new_run(home, tmp_path / "one")
+    loop.train(one, arguments)
+    facts = read_json(one / "models" / "scratch" / "training.json")
+    points = [x for x in log_of(one) if x["validation_bits_per_byte"] is not None]
+    best = min(points, key=lambda x: x["validation_bits_per_byte"])
+    assert facts["best_step"] == best["step"] < facts["steps"]
+    two = new_run(home, tmp_path / "two")
+    stop_after(monkeypatch, best["step"])
+    with pytest.raises(DomainLMError):
+        loop.train(two, arguments)
+    monkeypatch.undo()
+    loop.train(two, arguments)
+    assert weights(one) == weights(two)
+
+
+# What comes out ---------------------------------------------------------------------------------
+
+
+def test_the_log_and_the_facts(whole: Path) -> None:
+    lines = log_of(whole)
+    assert [x["step"] for x in lines] == list(range(1, 25))
+    assert [x["step"] for x in lines if x["validation_bits_per_byte"] is not None] == sorted(
+        loop.marks(24, 10)
+    )
+    facts = read_json(whole / "models" / "scratch" / "training.json")
+    assert facts["tokens"] == 24 * 128 and facts["role"] == "scratch" and facts["money"] is None
+    assert read_json(whole / "models" / "continued" / "training.json")["role"] == "continued"
+    assert not list((whole / "models").glob(".*"))
+
+
+@pytest.mark.parametrize("kind", ["scratch", "continued"])
+def test_export_is_plain_hugging_face(whole: Path, kind: str) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = whole / "models" / kind
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.eos_token == "<|endoftext|>" and model.config.use_cache
+    prompt = torch.tensor([[5, 6, 7]])
+    text = model.generate(prompt, max_new_tokens=8, do_sample=False)
+    assert text.shape[1] <= 11 and isinstance(tokenizer.decode(text[0]), str)
+    with torch.no_grad():  # make the separator the likeliest: generation stops at once
+        table = model.get_output_embeddings().weight
+        hidden = model(prompt, output_hidden_states=True).hidden_states[-1][0, -1]
+        table[SEPARATOR] = hidden * 1e4
+    assert model.generate(prompt, max_new_tokens=8, do_sample=False).tolist() == [[5, 6, 7, 0]]
+
+
+def test_it_learns(home: Path, tmp_path: Path) -> None:
+    root = new_run(home, tmp_path / "run")
+    loop.train(root, scratch(home, tokens=128 * 80))
+    losses = [x["loss"] for x in log_of(root)]
+    assert losses[0] > 5.0 and losses[-1] < 1.0
+
+
+def test_state_of_the_process_is_restored(home: Path, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    with contextlib.suppress(DomainLMError):
+        loop.train(new_run(home, tmp_path / "run"), scratch(home, learning_rate=1e30))
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_in_a_thread_no_signals_are_touched() -> None:
+    found = []
+
+    def work() -> None:
+        with loop.stop_signals() as stop:
+            found.append(stop.is_set())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]
