@@ -1,0 +1,198 @@
+"""The evidence as the report looks at it: cleaned text, and who is compared on what.
+
+Names, titles and generations come from corpora and models, so they are untrusted: `tidy` runs
+once over everything before anything is drawn, and each output format escapes what is left.
+"""
+
+import dataclasses
+import json
+import re
+import tomllib
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from domainlm.evaluation.evidence import Cost, Evidence, Gap, Loss, Sample
+
+SPLITS = ("unseen", "seen")  # in order of what they prove
+ARMS = ("scratch", "continued")
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])?")
+_BIDI = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f"}
+
+
+def clean(text: str) -> str:
+    """`text` without terminal escapes, control characters and direction overrides."""
+    text = _ANSI.sub("", text.replace("\r\n", "\n"))
+    return "".join(
+        c
+        for c in text
+        if c in "\n\t"
+        or (
+            unicodedata.category(c) not in {"Cc", "Cs"}
+            and c not in _BIDI
+            and ord(c) & 0xFFFE != 0xFFFE  # not a character, and not allowed in XML
+        )
+    )
+
+
+def one_line(text: str) -> str:
+    """`text` with every run of white space made one space."""
+    return " ".join(text.split())
+
+
+def _tidy(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {_tidy(k): _tidy(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_tidy(v) for v in value]
+    return value
+
+
+def tidy(evidence: Evidence) -> Evidence:
+    """The evidence with every string cleaned."""
+    return Evidence.model_validate(_tidy(evidence.model_dump()))
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """The cleaned rows of `samples.jsonl`, in file order."""
+    with open(path, encoding="utf-8") as file:
+        return [Sample.model_validate(_tidy(json.loads(line))) for line in file if line.strip()]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prompt:
+    """An opening, what every model made of it, and what the document really says."""
+
+    prompt: str
+    source: str
+    true_text: str | None
+    answers: list[Sample]
+
+
+def prompts(evidence: Evidence, samples: Sequence[Sample]) -> list[Prompt]:
+    """Samples by opening, in the order of the file: that order was fixed before training."""
+    order = {name: i for i, name in enumerate(["stock", *arms(evidence)])}
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.prompt_id, []).append(sample)
+    return [
+        Prompt(
+            rows[0].prompt,
+            rows[0].source,
+            next((r.true_text for r in rows if r.true_text), None),
+            sorted(rows, key=lambda r: order.get(r.model, len(order))),
+        )
+        for rows in found.values()
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Nouns:
+    """What groups and documents are called in this corpus."""
+
+    group: str = "group"
+    groups: str = "groups"
+    document: str = "document"
+    documents: str = "documents"
+    corpus: str = "these documents"
+
+
+def _recipe(evidence: Evidence) -> dict[str, Any]:
+    try:
+        return tomllib.loads(evidence.recipe)
+    except tomllib.TOMLDecodeError:
+        return {}
+
+
+def nouns(evidence: Evidence) -> Nouns:
+    """Companies and filings where the source is EDGAR, else groups and documents."""
+    source = _recipe(evidence).get("source")
+    if not isinstance(source, dict) or source.get("kind") != "edgar":
+        return Nouns()
+    forms = source.get("forms") or []
+    only_10k = bool(forms) and all(str(form).startswith("10-K") for form in forms)
+    corpus = "these 10-Ks" if only_10k else "these filings"
+    return Nouns("company", "companies", "filing", "filings", corpus)
+
+
+def from_stock(evidence: Evidence, arm: str) -> bool:
+    """True where the arm began as the stock model itself."""
+    tables = _recipe(evidence).get("train")
+    return isinstance(tables, list) and any(
+        t.get("name") == arm and t.get("init") == "stock" for t in tables if isinstance(t, dict)
+    )
+
+
+def splits(evidence: Evidence) -> list[str]:
+    """The splits that were scored: unseen, seen, then others."""
+    present = list(dict.fromkeys(row.split for row in evidence.loss))
+    return sorted(present, key=lambda s: SPLITS.index(s) if s in SPLITS else len(SPLITS))
+
+
+def main_split(evidence: Evidence) -> str | None:
+    """The split of the headline: `unseen`, else `seen`, else what there is."""
+    return next(iter(splits(evidence)), None)
+
+
+def losses(evidence: Evidence, split: str | None) -> list[Loss]:
+    """The losses on `split`, best first."""
+    return sorted((r for r in evidence.loss if r.split == split), key=lambda r: r.bits_per_byte)
+
+
+def loss(evidence: Evidence, model: str, split: str | None) -> Loss | None:
+    """The loss of one model on `split`."""
+    return next((r for r in losses(evidence, split) if r.model == model), None)
+
+
+def gap(evidence: Evidence, a: str, b: str, split: str | None) -> Gap | None:
+    """The paired gap a - b on `split`, turned round where it is stored as b - a."""
+    for row in evidence.gaps:
+        if row.split == split and (row.a, row.b) == (a, b):
+            return row
+        if row.split == split and (row.a, row.b) == (b, a):
+            low, high = row.ci95
+            turned = {"a": a, "b": b, "bits_per_byte": -row.bits_per_byte, "ci95": (-high, -low)}
+            return row.model_copy(update={**turned, "wins": row.groups - row.wins})
+    return None
+
+
+def arms(evidence: Evidence) -> list[str]:
+    """The models that this run trained, best on the headline split first."""
+    ranked = [r.model for r in losses(evidence, main_split(evidence))]
+    names = [name for name, model in evidence.models.items() if model.role in ARMS]
+    return sorted(names, key=lambda n: ranked.index(n) if n in ranked else len(ranked))
+
+
+def has_stock(evidence: Evidence) -> bool:
+    """True where the stock model was scored on the headline split."""
+    return loss(evidence, "stock", main_split(evidence)) is not None
+
+
+def best_baseline(evidence: Evidence) -> Loss | None:
+    """The best compressor on the headline split."""
+    rows = losses(evidence, main_split(evidence))
+    baselines = {name for name, model in evidence.models.items() if model.role == "baseline"}
+    return next((row for row in rows if row.model in baselines), None)
+
+
+def cost(evidence: Evidence, model: str) -> Cost | None:
+    """What training `model` took."""
+    return next((row for row in evidence.cost if row.model == model), None)
+
+
+def label(evidence: Evidence, name: str) -> str:
+    """A model's name for people: its title, led by the arm's name where that says more."""
+    model = evidence.models.get(name)
+    if model is None:
+        return one_line(name)
+    title = one_line(model.title) or name
+    known = model.role not in ARMS or name.lower() in title.lower()
+    return title if known else f"{name}: {title}"
+
+
+def short_label(evidence: Evidence, name: str) -> str:
+    """An arm's bare name, and the full title of any other model."""
+    return name if name in arms(evidence) else label(evidence, name)
