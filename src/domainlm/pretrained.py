@@ -129,7 +129,7 @@ def _smollm2() -> Pretrained:
         _convert_gguf(source, path)
     return Pretrained(
         SMOLLM2,
-        "SmolLM2-135M-Instruct (4-bit weights)",
+        "SmolLM2-135M-Instruct (instruction-tuned, 4-bit weights)",
         path,
         weights_hash(path),
         (
