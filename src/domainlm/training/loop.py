@@ -29,7 +29,7 @@ from domainlm.training import hardware, models, optimizers
 from domainlm.training.checkpoint import Checkpoints
 from domainlm.training.export import export
 from domainlm.training.loss import Validation, backward
-from domainlm.training.plan import VALIDATIONS, Arm, Plan, make_plan
+from domainlm.training.plan import Arm, Plan, make_plan
 
 CLIP = 1.0  # norm of the gradient
 CHECKPOINT_SECONDS = 60.0  # between checkpoints, or 20 times what one takes, if that is more
@@ -85,7 +85,7 @@ class Trainer:
     def run(self, stop: threading.Event, advance: Callable[[float, str], None]) -> None:
         """Go on to the plan's last step."""
         lines = marks(self.plan.steps, LOG_LINES) | {1}
-        validations = marks(self.plan.steps, VALIDATIONS)
+        validations = marks(self.plan.steps, self.plan.validations)
         saved, pause = time.monotonic(), CHECKPOINT_SECONDS
         while self.step < self.plan.steps:
             loss = self.train_step(stop)

@@ -19,7 +19,8 @@ from domainlm.training.batches import Batches
 from domainlm.training.hardware import Precision
 from domainlm.training.loss import backward
 
-VALIDATIONS = 10  # an arm
+VALIDATIONS = 10  # an arm, at most
+VALIDATION_SHARE = 0.15  # of the work of training, at most (but one at the end there always is)
 FORMAT = 1  # of plan and checkpoints: others are not gone on with
 
 
@@ -32,7 +33,8 @@ class Plan:
     micro_batch: int  # windows a pass
     precision: Precision
     threads: int
-    validation_tokens: int  # at most
+    validation_tokens: int  # at most, each time
+    validations: int
 
 
 class Arm:
@@ -94,16 +96,18 @@ def make_plan(arm: Arm, device: torch.device) -> Plan:
     micro = hardware.micro_batch(arm.config, size, arm.context, arm.windows, device)
     micro = min(arm.recipe.micro_batch or micro, arm.windows)
     precision = hardware.precision(arm.recipe.precision, device)
-    draft = Plan(0, arm.windows, micro, precision, torch.get_num_threads(), 0)
+    draft = Plan(0, arm.windows, micro, precision, torch.get_num_threads(), 0, 0)
     most = 65_536 if device.type == "cuda" else 16_384
     seconds = 0.0
     if arm.recipe.minutes is not None:
         seconds = rehearse(arm, draft, model.to(device))
     steps = budget_steps(arm, seconds)
-    # Validation takes a forward pass, a third of the work: 2 % of the tokens, ten times, is 7 %.
-    validation = min(most, max(2_048, steps * arm.batch_tokens // 50))
+    # Validation is a forward pass, a third of the work a token: 2 % of the tokens is 0.7 %.
+    tokens = steps * arm.batch_tokens
+    validation = min(most, max(2_048, tokens // 50))
+    count = min(VALIDATIONS, steps, max(1, int(3 * VALIDATION_SHARE * tokens / validation)))
     if arm.recipe.minutes is not None:
-        spent = VALIDATIONS * validation * seconds / arm.batch_tokens / 3
+        spent = count * validation * seconds / arm.batch_tokens / 3
         steps = max(1, steps - int(spent / seconds))
     dropped = arm.batches.dropped
     say(
@@ -111,7 +115,9 @@ def make_plan(arm: Arm, device: torch.device) -> Plan:
         f"{steps * arm.batch_tokens / arm.batches.epoch_tokens:.2f} epochs"
         + (f" (the last {dropped:,} tokens are short of a window: left out)" if dropped else "")
     )
-    return dataclasses.replace(draft, steps=steps, validation_tokens=validation)
+    return dataclasses.replace(
+        draft, steps=steps, validation_tokens=validation, validations=min(count, steps)
+    )
 
 
 def budget_steps(arm: Arm, seconds_per_step: float) -> int:
