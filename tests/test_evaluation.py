@@ -306,7 +306,7 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
         (m, s) for m in names for s in ("seen", "unseen")
     }
     assert any("invented" in n for n in found.notices)
-    assert any("6 groups" in n for n in found.notices)
+    assert any("6 in seen, 6 in unseen" in n for n in found.notices)
     assert found.cost[0].model == "scratch"
     assert [p.step for p in found.curves] == [1, 1]
     assert [p.features for p in found.probe] == ["TF-IDF", "stock", "scratch", "continued"]

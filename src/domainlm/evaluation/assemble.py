@@ -217,12 +217,13 @@ def _models(
             role="stock", title=stock["title"], source=stock["name"], notes=stock["notes"], **facts
         )
     for arm, facts in training.items():
-        what = f"{facts['parameters'] / 1e6:.1f}M parameters, from scratch"
+        kind = read_json(root / "models" / arm / "config.json")["model_type"]
+        title = f"{kind} architecture, {facts['parameters'] / 1e6:.1f}M parameters"
         if facts["role"] == "continued":
-            what = f"{stock['title'] if stock else 'a pretrained model'}, trained on"
+            title = f"{stock['title'] if stock else 'a pretrained model'}, trained on"
         models[arm] = evidence.Model(
             role=facts["role"],
-            title=f"{arm}: {what}",
+            title=title,
             source=f"models/{arm}",
             **read_json(root / f"{PARTS}/{arm}.model.json"),
         )
@@ -280,12 +281,12 @@ def _notices(recipe: Recipe, arguments: Mapping[str, Any], spans: Sequence[Span]
             "No held-out text of groups never trained on: nothing here says how the models do on "
             "text by somebody new."
         )
-    for split, names in groups.items():
-        if len(names) < FEW_GROUPS:
-            notices.append(
-                f"{split}: {len(names)} group{'s' * (len(names) != 1)} only. With fewer than "
-                f"{FEW_GROUPS} the 95 % intervals are too narrow."
-            )
+    few = [f"{len(n)} in {s}" for s, n in groups.items() if len(n) < FEW_GROUPS]
+    if few:
+        notices.append(
+            f"Few independent groups were scored ({', '.join(few)}): below {FEW_GROUPS} the 95 % "
+            "intervals are too narrow."
+        )
     if recipe.evaluate.also:
         notices.append("Asked for, not measured: " + ", ".join(recipe.evaluate.also) + ".")
     return notices

@@ -16,6 +16,7 @@ from domainlm.evaluation import assemble, baselines, probe, spans
 from domainlm.evaluation.assemble import PARTS, PASSAGES, PRIMER, PROMPTS, SEED, SPANS
 from domainlm.recipe import dump
 
+TRAINED = ("config.json", "training.json", "training.jsonl")
 CHUNK = 32  # spans a baseline task compresses
 
 
@@ -57,7 +58,7 @@ def waves(run: Run) -> Iterator[list[Task]]:
     yield [*compressed, *scores]
 
     arms = [name for name in scored if name != "stock"]
-    trained = [f"models/{a}/{f}" for a in arms for f in ("training.json", "training.jsonl")]
+    trained = [f"models/{a}/{f}" for a in arms for f in TRAINED]
     parts = [output for task in (*scores, *compressed) for output in task.outputs]
     stock_facts: dict[str, Any] | None = None
     if run.stock is not None:

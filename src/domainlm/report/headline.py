@@ -119,10 +119,10 @@ def _box(axes: Axes, x: float, y: float, width: float, height: float, colour: st
 
 
 def _head(axes: Axes, evidence: Evidence) -> float:
-    """Notices and title; where they end."""
+    """The first notice and the title; where they end."""
     y, width = 34.0, SIZE[0] - 2 * MARGIN
     if evidence.notices:
-        lines = wrap(" ".join(evidence.notices), width - 40, 22, 2)
+        lines = wrap(evidence.notices[0], width - 40, 22, 2)
         _box(axes, MARGIN, y - 4, width, 30.0 * len(lines) + 16, "#fbe6dd")
         y = _block(axes, MARGIN + 20, y + 9, lines, 30, fontsize=22, color=ALERT) + 23
     title = wrap(words.headline(evidence), width, 39, 3, "bold")
