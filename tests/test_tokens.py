@@ -33,10 +33,8 @@ def root(tmp_path: Path) -> Path:
     documents.write(tmp_path / "corpus" / "documents-00001.parquet", found[3:])
     tokenizer.train(tmp_path, {"vocabulary": 512, "sample_bytes": 10_000_000})
     for number in range(2):
-        encode.encode(
-            tmp_path,
-            {"folder": "tokens", "documents": f"corpus/documents-{number:05d}.parquet", "number": number},
-        )  # fmt: skip
+        path = f"corpus/documents-{number:05d}.parquet"
+        encode.encode(tmp_path, {"folder": "tokens", "documents": path, "number": number})
     encode.index(tmp_path, {"folder": "tokens", "count": 2})
     return tmp_path
 
