@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from small import domainlm, write_recipe
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "filings"
 
 
@@ -21,3 +23,12 @@ def filings() -> Path:
         stdout=subprocess.DEVNULL,
     )
     return target
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `small.toml` and an uninterrupted run of it."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    write_recipe(folder)
+    domainlm("run", "small.toml", "--offline", cwd=folder)
+    return folder

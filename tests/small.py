@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 from domainlm.tokens.tokenizer import byte_level_bpe, write_config
@@ -95,3 +97,14 @@ primer = 20000
 """
     )
     return recipe
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "domainlm", *arguments]
+
+
+def domainlm(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done

@@ -13,29 +13,9 @@ from typing import Any
 import pytest
 
 from domainlm.artifacts import read_json
-from small import write_recipe
+from small import command, domainlm
 
 STAGES = ("corpus", "tokens", "training", "evaluation", "report")
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "domainlm", *arguments]
-
-
-def domainlm(*arguments: str, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `small.toml` and an uninterrupted run of it."""
-    folder = tmp_path_factory.mktemp("pipeline")
-    write_recipe(folder)
-    domainlm("run", "small.toml", "--offline", cwd=folder)
-    return folder
 
 
 def without_times(evidence: dict[str, Any]) -> dict[str, Any]:

@@ -68,6 +68,8 @@ def test_an_unknown_recipe_gets_a_did_you_mean() -> None:
     with pytest.raises(DomainLMError, match="no recipe 'demmo'") as caught:
         recipe.load("demmo")
     assert "did you mean 'demo'" in str(caught.value)
+    with pytest.raises(DomainLMError, match="no recipe 'nothing'"):
+        recipe.load("nothing")
 
 
 @given(st.text(alphabet=st.characters(exclude_characters='"\\', exclude_categories=["C"])))

@@ -85,6 +85,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours"
 
 
+def passes(epochs: float) -> str:
+    """Epochs in words; few tokens of a large corpus are not none."""
+    return "under 0.1 epochs" if epochs < 0.05 else f"{epochs:.1f} epochs"
+
+
 def shown(gap: Gap) -> bool:
     """True where the interval excludes zero and there is more than one group to draw from."""
     low, high = gap.ci95
@@ -251,7 +256,7 @@ def spent(evidence: Evidence) -> str:
         return "What the training cost was not measured."
     parts = [
         f"“{row.model}” took {duration(row.seconds)} for {short(row.tokens)} tokens "
-        f"({row.epochs:.1f} epochs)"
+        f"({passes(row.epochs)})"
         for row in rows
     ]
     line = f"Training {'; '.join(parts)}, on {machine(evidence)}."
