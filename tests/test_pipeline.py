@@ -15,6 +15,7 @@ import pytest
 from domainlm.artifacts import read_json
 from small import command, domainlm
 
+pytestmark = pytest.mark.slow
 STAGES = ("corpus", "tokens", "training", "evaluation", "report")
 
 
@@ -176,7 +177,6 @@ def wait_for(root: Path, stage: str, process: subprocess.Popen[Any]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.slow
 def test_kill_9_in_every_stage_then_the_same_result(finished: Path, tmp_path: Path) -> None:
     """Each stage is killed twice at a random moment; the end is as if nothing had happened."""
     rng = random.Random(7)

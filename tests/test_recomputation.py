@@ -17,6 +17,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from domainlm.artifacts import read_json
 
 
+pytestmark = pytest.mark.slow
+
+
 def nats_of(model: Any, ids: list[int], separator: int, window: int, stride: int) -> float:
     """Sum over the text of -ln p(token | its window), one window at a time."""
     total, scored = 0.0, 0
@@ -70,7 +73,6 @@ def test_every_loss_is_in_documents_parquet(finished: Path) -> None:
         assert nats / math.log(2) / size == pytest.approx(loss["bits_per_byte"], abs=1e-9)
 
 
-@pytest.mark.slow
 def test_the_real_stock_model_scores_as_plain_transformers_does() -> None:
     """SmolLM2-135M once: the package's loader and scorer against neither of them."""
     from domainlm.evaluation import loss, models

@@ -187,7 +187,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Recipe:
         raise DomainLMError(
             f"no recipe {name!r}",
             why="it is neither built in nor a file"
-            + (f"; did you mean {close[0]!r}?" * bool(close)),
+            + "".join(f"; did you mean {near!r}?" for near in close),
             fix="domainlm recipes    (lists them)",
             exit_code=USAGE,
         )
