@@ -16,7 +16,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from domainlm.artifacts import read_json
 
-
 pytestmark = pytest.mark.slow
 
 
