@@ -65,7 +65,10 @@ def run(
     started = pipeline.start(
         _recipe(recipe, corpus, overrides), runs, name, offline, command, fresh
     )
-    pipeline.execute(started, until)
+    try:
+        pipeline.execute(started, until)
+    except KeyboardInterrupt as interrupt:
+        raise DomainLMError("stopped; the same command goes on from here") from interrupt
     page = started.root / "report" / "index.html"
     if until == "report":
         say(f"the report: {page}", style="bold")
@@ -212,9 +215,6 @@ def main() -> NoReturn:
             raise
         say(f"error: {error}", style="red")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("stopped; the same command goes on from here", style="yellow")
-        sys.exit(1)
     except Exception as error:
         if "--debug" in sys.argv:
             raise
