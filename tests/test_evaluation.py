@@ -342,7 +342,7 @@ def test_stage_without_stock_and_unseen(tmp_path: Path) -> None:
     found = carry_out(run)
     assert list(found.models) == ["scratch", *baselines.NAMES]  # continued needs the stock model
     notices = " ".join(found.notices)
-    for words in ("No stock model", "continued was not trained", "never trained on", "1 group "):
+    for words in ("No stock model", "continued was not trained", "never trained on", "(1 in seen)"):
         assert words in notices
     assert "retrieval" in notices
     assert found.probe == []

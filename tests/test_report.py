@@ -405,16 +405,25 @@ def test_the_stage_writes_the_same_files_twice(tmp_path: Path) -> None:
     assert written[0] == written[1]
 
 
-def test_the_stage_declares_what_it_writes() -> None:
+def test_the_stage_declares_what_it_writes(tmp_path: Path) -> None:
     from domainlm.artifacts import Manifest, Run
     from domainlm.recipe import validate
 
     recipe = validate(
-        {"source": {"path": "x"}, "train": [{"name": "tiny", "model": "m", "tokens": 1}]}, "test"
+        {
+            "source": {"path": "x"},
+            "train": [
+                {"name": "tiny", "model": "m", "tokens": 1},
+                {"name": "skipped", "init": "stock", "tokens": 1},
+            ],
+        },
+        "test",
     )
-    run = Run(Path("/nowhere"), recipe, Manifest(Path("/nowhere")), None)
-    [[task]] = list(stage.waves(run))
+    (tmp_path / "models" / "tiny").mkdir(parents=True)
+    (tmp_path / "models" / "tiny" / "config.json").write_text("{}")
+    [[task]] = list(stage.waves(Run(tmp_path, recipe, Manifest(tmp_path), None)))
     assert task.name == "report/page" and "models/tiny/README.md" in task.outputs
+    assert "models/skipped/README.md" not in task.outputs
     assert task.inputs == ("evaluation/evidence.json", "evaluation/samples.jsonl")
 
 

@@ -149,6 +149,14 @@ def log_of(root: Path, arm: str = "scratch") -> list[dict[str, Any]]:
     return [{k: v for k, v in json.loads(x).items() if k not in timed} for x in lines]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def many_validations() -> Iterator[None]:
+    """These arms are too short to afford ten validations, and ten are what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("domainlm.training.plan.VALIDATION_SHARE", 1e9)
+        yield
+
+
 @pytest.fixture(scope="module")
 def whole(home: Path) -> Path:
     """A run whose two arms were never interrupted."""
@@ -389,7 +397,8 @@ def test_sigkill_at_any_time(home: Path, whole: Path, tmp_path: Path, kind: str)
     arguments = {"scratch": scratch, "continued": continued}[kind](home)
     program = (
         "import sys, json, pathlib, time\n"
-        "from domainlm.training import loop\n"
+        "from domainlm.training import loop, plan\n"
+        "plan.VALIDATION_SHARE = 1e9\n"
         "real = loop.Trainer.write_line\n"
         "def write_line(self, *a):\n"
         "    real(self, *a)\n"
@@ -449,6 +458,17 @@ def test_checkpoints_of_another_arm_are_not_used(
     monkeypatch.undo()
     loop.train(root, scratch(home))
     assert weights(root) == weights(whole)
+
+
+def test_validation_is_at_most_a_share_of_the_work(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("domainlm.training.plan.VALIDATION_SHARE", 0.15)
+    root = new_run(home, tmp_path / "run")
+    loop.train(root, scratch(home))
+    measured = [x for x in log_of(root) if x["validation_bits_per_byte"] is not None]
+    # 24 steps of 128 tokens; a validation reads the 800 tokens of its split, forward only.
+    assert [x["step"] for x in measured] == [24]
 
 
 def test_a_loss_that_is_no_number_stops(home: Path, tmp_path: Path) -> None:

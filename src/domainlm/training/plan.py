@@ -104,7 +104,8 @@ def make_plan(arm: Arm, device: torch.device) -> Plan:
     steps = budget_steps(arm, seconds)
     # Validation is a forward pass, a third of the work a token: 2 % of the tokens is 0.7 %.
     tokens = steps * arm.batch_tokens
-    validation = min(most, max(2_048, tokens // 50))
+    there = max(1, open_shards(arm.tokens, "validation").total)
+    validation = min(most, there, max(2_048, tokens // 50))
     count = min(VALIDATIONS, steps, max(1, int(3 * VALIDATION_SHARE * tokens / validation)))
     if arm.recipe.minutes is not None:
         spent = count * validation * seconds / arm.batch_tokens / 3
