@@ -441,6 +441,7 @@ def chromium(*arguments: str, profile: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not (shutil.which("chromium") or shutil.which("chromium-browser")),
     reason="chromium is not installed",

@@ -391,6 +391,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     assert not (root / "checkpoints" / "scratch").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["scratch", "continued"])
 def test_sigkill_at_any_time(home: Path, whole: Path, tmp_path: Path, kind: str) -> None:
     root = new_run(home, tmp_path / "run")
