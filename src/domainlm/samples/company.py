@@ -6,8 +6,7 @@ import random
 from collections.abc import Iterator
 
 from domainlm.samples.grammar import Writer
-from domainlm.samples.sentences import PHRASES, RISKS, TOPICS
-from domainlm.samples.vocabulary import INDUSTRIES, NAMES, Industry
+from domainlm.samples.vocabulary import INDUSTRIES, NAMES, PHRASES, RISKS, TOPICS, Industry
 
 MOST = len(NAMES["start"]) * len(NAMES["end"])
 

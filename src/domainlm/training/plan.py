@@ -11,7 +11,7 @@ import torch
 from domainlm.artifacts import read_json, sha256_file, sha256_json
 from domainlm.console import say
 from domainlm.errors import DomainLMError
-from domainlm.pretrained import Pretrained, locate
+from domainlm.pretrained import relocate
 from domainlm.recipe import BUDGETS, Train
 from domainlm.tokens.shards import open_shards
 from domainlm.training import hardware, models, optimizers, presets
@@ -46,7 +46,8 @@ class Arm:
         self.tokens = root / presets.tokens_folder(self.recipe)
         self.target = root / "models" / self.name
         self.index = read_json(self.tokens / "index.json")
-        self.source = _source(arguments.get("init"))
+        init = arguments.get("init")
+        self.source = relocate(init["name"], init["sha256"]) if init else None
         vocabulary, separator = self.index["vocabulary"], self.index["separator"]
         if self.source is None:
             config = models.configure(self.recipe, vocabulary, separator)
@@ -73,20 +74,6 @@ class Arm:
             return models.load_pretrained(self.source.path)
         vocabulary, separator = self.index["vocabulary"], self.index["separator"]
         return models.build(self.recipe, vocabulary, separator, self.recipe.seed)
-
-
-def _source(init: dict[str, str] | None) -> Pretrained | None:
-    if init is None:
-        return None
-    found = locate(init["name"])
-    if found.sha256 != init["sha256"]:
-        raise DomainLMError(
-            "the model to train on is not the one the run began with",
-            where=str(found.path),
-            why=f"its hash is {found.sha256[:12]}, expected {init['sha256'][:12]}",
-            fix="give the run command again",
-        )
-    return found
 
 
 def make_plan(arm: Arm, device: torch.device) -> Plan:
