@@ -122,7 +122,7 @@ def test_read_filing_of_plain_and_html() -> None:
     filing = Filing("a.txt", "10-K405", "", "", None, None, "")
     words = "We make pumps and valves for mills and refiners all over the world. " * 9
     page = f"<html><body><p>Item 1. Business</p><p>{words}</p><p>12</p><p>Item 3. Legal "
-    page += f"Proceedings</p><p>{words}</p><p>SIGNATURES</p></body></html>"
+    page += f"Proceedings</p><p>{words}</p><p>13</p><p>SIGNATURES</p></body></html>"
     text, sections, submission = read_filing(
         (HEADER + document("10-K405", page)).encode(), filing, "keep"
     )

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domainlm.corpus.extract import Unreadable, decode, html_to_text, plain_to_text, tidy
+from domainlm.corpus.edgar.plain import plain_to_text
+from domainlm.corpus.extract import Unreadable, decode, tidy
+from domainlm.corpus.html import html_to_text
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ SECTION = pa.struct(
         ("start", pa.int64()),
         ("end", pa.int64()),
         ("flags", pa.list_(pa.string())),
+        ("confidence", pa.float32()),
     ]
 )
 SCHEMA = pa.schema(
@@ -46,13 +47,15 @@ class Section:
     """A labelled span of a document's text: characters `start` up to, not including, `end`.
 
     Labels of filings are canonical: `Item 1`, `Item 9A` (also for 9A(T)), `Items 1 and 2` for a
-    combined heading. `flags` name doubts (`incorporated_by_reference`, `suspicious_size`).
+    combined heading. `flags` name doubts (`incorporated_by_reference`, `suspicious_size`), and
+    `not_found` an item that should be there: its span is empty. `confidence` is 0 to 1.
     """
 
     label: str
     start: int
     end: int
     flags: tuple[str, ...] = ()
+    confidence: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,10 +79,7 @@ class Document:
     def row(self) -> dict[str, Any]:
         """The document as a row of `SCHEMA`."""
         row = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        row["sections"] = [
-            {"label": s.label, "start": s.start, "end": s.end, "flags": list(s.flags)}
-            for s in self.sections
-        ]
+        row["sections"] = [{**dataclasses.asdict(s), "flags": list(s.flags)} for s in self.sections]
         row["meta"] = list(self.meta)
         return row
 
@@ -87,8 +87,7 @@ class Document:
     def of_row(row: dict[str, Any]) -> "Document":
         """The document that `row()` came from."""
         sections = tuple(
-            Section(s["label"], s["start"], s["end"], tuple(s["flags"] or ()))
-            for s in row["sections"] or ()
+            Section(**{**s, "flags": tuple(s["flags"] or ())}) for s in row["sections"] or ()
         )
         meta = tuple((k, v) for k, v in row["meta"] or ())
         return Document(**{**row, "sections": sections, "meta": meta})

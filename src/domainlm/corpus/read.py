@@ -18,7 +18,8 @@ from domainlm.corpus import documents, sources
 from domainlm.corpus.documents import Document, Section
 from domainlm.corpus.edgar.filing import read_filing
 from domainlm.corpus.edgar.tree import Filing
-from domainlm.corpus.extract import Unreadable, decode, html_to_text, tidy
+from domainlm.corpus.extract import Unreadable, decode, tidy
+from domainlm.corpus.html import html_to_text
 from domainlm.recipe import Source
 
 FILING_DELAY = datetime.timedelta(days=90)  # period to filing, where no filing date is known

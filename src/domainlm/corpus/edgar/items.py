@@ -1,67 +1,39 @@
 """Where the items of an annual report begin and end: spans over clean text.
 
-Every line that could be an item's heading is a candidate with a score (its title, its line, where
-it stands). The headings are then the chain of candidates, in the order of Form 10-K and in the
-order of the text, with the best sum of scores and of logarithms of section lengths: a table of
-contents has all the headings but no text between them, so the body wins. Item numbers and titles
-are those of Form 10-K (SEC 1673), old and new.
+Every line that could be an item's heading is a candidate with a score (its title, its line, the
+links of the table of contents). The headings are then the chain of candidates, in the order of the
+form and in the order of the text, with the best sum of scores and of logarithms of section lengths:
+a table of contents has all the headings but no text between them, so the body wins. An item ends
+where the next begins, or where matter that is no item's begins (`_end`). What cannot be told is
+flagged, not guessed.
 """
 
+import datetime
+import itertools
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from domainlm.corpus.documents import Section
+from domainlm.corpus.edgar.headings import (
+    TITLES,
+    TITLES_KSB,
+    Candidate,
+    candidates,
+    numbered,
+    rank,
+)
+from domainlm.corpus.marks import Link
 
-# Words that begin an item's title in some version of the form since 1993.
-TITLES: dict[str, tuple[str, ...]] = {
-    "1": ("business", "description of business", "general", "description of the business"),
-    "1A": ("risk factors", "risks"),
-    "1B": ("unresolved",),
-    "1C": ("cybersecurity", "cyber"),
-    "2": ("propert", "description of propert"),
-    "3": ("legal", "description of legal"),
-    "4": ("submission", "submissions", "mine", "removed", "reserved", "executive officers"),
-    "5": ("market", "common stock", "price range", "common equity"),
-    "6": ("selected", "reserved", "removed", "consolidated selected"),
-    "7": ("management", "discussion", "md&a"),
-    "7A": ("quantitative", "qualitative", "market risk", "disclosures about market"),
-    "8": ("financial statement", "consolidated financial", "index to", "financial information"),
-    "9": ("changes in", "change in", "disagreement"),
-    "9A": ("controls", "evaluation of", "control"),
-    "9B": ("other information",),
-    "9C": ("disclosure", "foreign jurisdiction"),
-    "10": ("directors", "identification of directors", "management", "executive officers"),
-    "11": ("executive compensation", "executive", "management remuneration", "compensation"),
-    "12": ("security ownership", "beneficial ownership", "ownership"),
-    "13": ("certain", "transactions"),
-    "14": ("principal account", "exhibit", "principal auditor", "controls", "principal"),
-    "15": ("exhibit", "financial statement", "principal account"),
-    "16": ("form 10", "exhibit", "summary", "principal account"),
-}
-_ORDER = {number: i for i, number in enumerate(TITLES)}
-
-# What may stand before "Item" on its line: a part's number, bullets, the bar of a table row.
-_PREFIX = re.compile(r"[\s|•*#_\u2013—-]*(?:part\s+[ivx1-4]{1,3}[\s,.:;|\u2013—-]*)?", re.I)
-_NUMBER = r"(\d{1,2}|l(?=[.:\s]))(?!\d)(?:[ .]?(?:([a-c])(?![a-z])|\(([a-c])\)))?"
-_HEADING = re.compile(
-    rf"items?[\s.|:]{{0,40}}(?:no\.?|number|\#)?\s{{0,40}}{_NUMBER}(?:\s?\(t\))?", re.I
+_SIGNATURES = re.compile(
+    r"^[ \t|*#]*(?:\d{1,2}\. )?SIGNATURES?(?: PAGE)?[ \t|*:.]*$|^[ \t]*S I G N A T U R E S?[ \t]*$",
+    re.I | re.M,
 )
-_GLUED = re.compile(r"[Ii][Tt][Ee][Mm][Ss]?\s{0,40}(\d{1,2})([ABC])(?=[A-Z])")
-_ROMAN = re.compile(r"items?\s{1,40}([IVX]{1,4})(?=[.:\s|\u2013—-])", re.I)
-_NUMERALS = "I II III IV V VI VII VIII IX X XI XII"
-_ROMANS = {r: str(i + 1) for i, r in enumerate(_NUMERALS.split())}
-_AND = re.compile(
-    r"[.,:;]?\s{0,20}(and|&|through|thru|to|,|/|-|\u2013)\s{0,20}(?:items?\s{0,20})?"
-    r"(\d{1,2})(?!\d)(?:[ ]?(?:([a-c])(?![a-z])|\(([a-c])\)))?\.?",
-    re.I,
+_PURSUANT = re.compile(r"pursuant\s+to\s+the\s+requirements?\s+of", re.I)
+_PART_LINE = re.compile(
+    r"\n[ \t|*-]*PART[ \t]+(?:[IV]{1,3}|[1-4])[.:\s|,\u2013—*-]*(?=\n|\Z)", re.I
 )
-_SEPARATOR = re.compile(r"[\s.:|,;)\]\u2013—*_#-]*")
-_PAGE_END = re.compile(
-    r"(?:[\s|.]|^)(?:[A-Z]-?)?\d{1,3}(?:\s*[-\u2013,]\s*(?:[A-Z]-?)?\d{1,3})?\*?$"
-)
-_SIGNATURES = re.compile(r"^[ \t|*#]*(?:\d{1,2}\. )?SIGNATURES?[ \t|*:.]*$", re.I | re.M)
-_PURSUANT = re.compile(r"pursuant\s+to\s+the\s+requirements", re.I)
+_PART_REACH = 1500  # characters before a heading in which its part's line, and words on it, stand
 _REFERENCE = re.compile(
     r"incorporated\s+(?:\S+\s+){0,4}by\s+(?:this\s+)?reference|by\s+reference\s+(?:\S+\s+){0,3}"
     r"incorporated|incorporated\s+herein",
@@ -72,187 +44,128 @@ _POINTER = re.compile(
     r"appears?\s+(?:on|under|in)|(?:see|refer\s+to|reference\s+is\s+made)\s",
     re.I,
 )
-_BARE = re.compile(r"^[ \t|*]{0,20}(\d{1,2}[A-Ca-c]?)[.:][ \t|]{1,20}(?=[A-Z])", re.M)
-_PART_LINE = re.compile(r"\n[ \t|*-]*PART\s+(?:[IV]{1,3}|[1-4])[.:\s|,\u2013—*-]*$", re.I)
-_LETTER_SPACED = re.compile(r"\bI T E M(S?)\b")
+# An auditor's report: its heading, then whom it is for. A list of statements has no such line.
+_AUDITORS = re.compile(
+    r"^(?=[^\n|]{0,80}(?:report|accountant|auditor|accounting))[^\n|.;]{4,120}\n"
+    r"(?:[^\n|.]{0,80}\n){0,6}\s*(?:to[ \t]+)?(?:the[ \t]+)?(?:board[ \t]+of[ \t]+directors|"
+    r"(?:share|stock)(?:holders|owners)|directors[ \t]+and)[^\n]{0,80}$",
+    re.I | re.M,
+)
+_TITLE = r"^[ \t|*]*(?![^\n]*\d[ \t|]*$)"  # a row of an index ends in a page
+_STATEMENTS = r"(?:consolidated[ \t]+)?financial[ \t]+(?:statement[ \t]+schedules?|statements?)\b"
+_SCHEDULE = re.compile(
+    rf"{_TITLE}(?:financial[ \t]+statement[ \t]+)?schedule[ \t]+"
+    r"(?:[IVX]{1,4}|\d)\b[^\n]{0,120}$"
+    r"(?=(?:[^\n]*\n){1,12}?[^\n]*balances?[^\n]{0,12}\s+(?:at|of)\s)",
+    re.I | re.M,
+)
+_APPENDED = re.compile(
+    rf"{_TITLE}(?:(?:index|list)[ \t]+(?:to|of)[ \t]+(?:the[ \t]+)?{_STATEMENTS}[^\n|.]{{0,120}}|"
+    r"financial[ \t]+section|power[ \t]+of[ \t]+attorney|appendix(?:[ \t]+[A-Z])?|"
+    r"consents?[ \t]+of[ \t]+independent[^\n|.]{0,60}|"
+    r"pages?[ \t]+\d+[^\n]{1,6}\d+[ \t]+not[ \t]+used|"
+    r"[\"“]?(?:cautionary|safe[ \t]+harbor)[\"”]?[ \t]+statements?[^\n.|]{0,80})[ \t|*:.]*$",
+    re.I | re.M,
+)
+# Signs that the list of exhibits goes on after an index or a schedule.
+_RESUMED = re.compile(
+    r"^[ \t|(]*(?:a\)[ \t|(]*)?(?:3|b|c)[.)]+[ \t|]*(?:\(?\d\)[ \t|]*)?exhibits?\b|"
+    r"item[ \t]+1[45]\(a\)|"
+    r"^[ \t|(]*b\)[^\n]{0,40}reports?[ \t]+on[ \t]+form|^[ \t|]*exhibits?[ \t|:.]*$|"
+    r"^[ \t|]*exhibit[ \t|]+(?:no\b|number)",
+    re.I | re.M,
+)
+_ICFR = re.compile(
+    r"^[^\n|.]{0,30}reports?[ \t]+(?:of[ \t]+[^\n|.]{0,40})?on[ \t]+internal[ \t]+control",
+    re.I | re.M,
+)
+_EXHIBIT_INDEX = re.compile(
+    r"^[ \t|]*(?:exhibits?[ \t]+index|index[ \t]+to[ \t]+exhibits)\b", re.I | re.M
+)
+_OFFICERS = re.compile(
+    r"^[ \t|*(-]*(?:item[ \t]*[X\d]*[.:]?[ \t]*)?"
+    r"(?:(?:information|data)[ \t]+(?:about|on|concerning)[ \t]+)?(?:our|the)?[ \t]*executive[ \t]+officers(?:[ \t]+(?:and[ \t]+[^\n.]{0,40})?of[ \t]+"
+    r"[^\n.]{0,60})?[ \t|*):.]*(?:\(.*\)[ \t.]*)?$",
+    re.I | re.M,
+)
+_CLAUSE = re.compile(
+    r"^[ \t]*pursuant[ \t]+to[ \t]+the[ \t]+requirements?[ \t]+of[ \t]+"
+    r"(?:section|the[ \t]+securities)",
+    re.I | re.M,
+)
+# The whole of an item: nothing after such a paragraph belongs to it.
+_ANSWER = re.compile(
+    r"[ \t|]*[\[(]?(?:none|not[ \t]+applicable|n/a|(?:intentionally[ \t]+)?(?:omitted|reserved)|"
+    r"removed[ \t]+and[ \t]+reserved|not[ \t]+required)[\])]?[ \t.|]*$",
+    re.I,
+)
+_CLOSED = {"1B", "4", "6", "9", "9C", "16"}  # items whose answer may be one such word
 
-_MAX_CANDIDATES = 240  # the alignment is quadratic in this number, the rest linear in the text
+_REPEATED = 0.6  # of score: what a heading in small letters lacks of one in capitals
+_INDEXED, _DENSE_ROW = 60_000, 420  # characters of a report, and of a row of an index
+
 _SHORT = 1500  # characters: an item that points elsewhere is at most so long,
 _VERY_SHORT = 700  # or so long where it only says "see" or "is set forth"
-_CORE = ("Item 1", "Item 1A", "Item 7", "Item 8")
+_CORE = {"1", "1A", "7", "8"}
+_SWALLOWS = 10_000  # characters of an item that may hold the next one
+_MOST_OF = 0.8  # of the text: no item is longer
+# Characters that items of their kind stay under, at the most, on the labelled filings and beyond.
+_LONGEST = {
+    "1B": 8_000, "1C": 40_000, "2": 150_000, "3": 150_000, "4": 20_000, "6": 60_000, "9": 25_000,
+    "9A": 60_000, "9B": 40_000, "9C": 8_000, "16": 8_000,
+}  # fmt: skip
+# Items that every annual report has, and since when (by the end of the period).
+_EXPECTED = {
+    "1": datetime.date.min, "2": datetime.date.min, "3": datetime.date.min,
+    "5": datetime.date.min, "7": datetime.date.min, "8": datetime.date.min,
+    "1A": datetime.date(2005, 12, 1), "9A": datetime.date(2003, 8, 31),
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    start: int  # of the word "Item"
-    first: int  # order of the (first) item number
-    last: int  # order of the last one, where a heading combines several
-    label: str
-    score: float
-
-
-def find_items(text: str) -> tuple[Section, ...]:
+def find_items(
+    text: str, links: Sequence[Link] = (), form: str = "10-K", period: datetime.date | None = None
+) -> tuple[Section, ...]:
     """The items found in `text`: in order, never overlapping, each up to the next one.
 
-    The last ends at the signatures, or at the end of the text. Flags:
-    `incorporated_by_reference` (short, and says that its content is elsewhere), and
-    `suspicious_size` (Item 1, 1A, 7 or 8 very short otherwise, or over 80 % of the text).
+    Flags: `incorporated_by_reference` (short, and says that its content is elsewhere),
+    `suspicious_size` (Item 1, 1A, 7 or 8 very short otherwise, or any item too long for its kind),
+    and `not_found`, on an empty span at the end, for an item that the form asks for (whole annual
+    reports only). `confidence` is 0 to 1: how much of the evidence speaks for the heading.
     """
-    candidates = _candidates(text)
-    chain = _best_chain(candidates, len(text))
-    if len(chain) < 3 and (numbered := _numbered(text)):
-        chain = max(chain, _best_chain(numbered, len(text)), key=len)
-    if not chain:
-        return ()
-    ends = [_before_part(text, c.start) for c in chain[1:]]
-    ends.append(_signatures(text, chain[-1].start))
-    return tuple(
-        Section(c.label, c.start, end, _flags(text, c.label, c.start, end))
-        for c, end in zip(chain, ends, strict=True)
+    small = form.upper().startswith(("10-KSB", "10KSB"))
+    titles = TITLES_KSB if small else TITLES
+    found = candidates(text, titles, links)
+    chain = _best_chain(found, len(text))
+    if len(chain) < 3 and (bare := numbered(text, titles)):
+        chain = max(chain, _best_chain(bare, len(text)), key=len)
+    chain = [] if _is_index(chain, len(text)) else _first_of_each(chain, found)
+    sections = []
+    for candidate, after in itertools.zip_longest(chain, chain[1:]):
+        end = _end(text, candidate, after, small)
+        flags = _flags(text, candidate, after, end)
+        sections.append(
+            Section(candidate.label, candidate.start, end, flags, _confidence(candidate, flags))
+        )
+    if small or not form.upper().startswith("10-K") or form.upper().endswith("/A"):
+        return tuple(sections)
+    have = {number for candidate in chain for number in _covered(candidate)}
+    missing = [
+        Section(f"Item {number}", len(text), len(text), ("not_found",), 0.0)
+        for number, since in _EXPECTED.items()
+        if number not in have and (since == datetime.date.min or (period and period >= since))
+    ]
+    return (*sections, *missing)
+
+
+def _covered(candidate: Candidate) -> list[str]:
+    """Numbers that a heading speaks for: "Items 10 to 13" for all between them."""
+    if " to " not in candidate.label:
+        return list(candidate.numbers)
+    order = [n for n in TITLES if n]
+    first, last = (
+        order.index(n) if n in order else 0 for n in (candidate.numbers[0], candidate.numbers[-1])
     )
-
-
-def _candidates(text: str) -> list[_Candidate]:
-    lower = text.lower()
-    if len(lower) != len(text):  # a few letters change length; offsets must hold
-        lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-    if "I T E M" in text:
-        lower = _LETTER_SPACED.sub(lambda m: "item" + m[1].lower() + "   ", text).lower()
-        lower = lower if len(lower) == len(text) else text.lower()
-    found: list[_Candidate] = []
-    at = lower.find("item")
-    while at >= 0:
-        line = lower.rfind("\n", 0, at) + 1
-        if at - line <= 24 and _PREFIX.fullmatch(lower, line, at):
-            source = text if text[at : at + 4].lower() == "item" else lower
-            candidate = _candidate(source, at)
-            if candidate is not None:
-                found.append(candidate)
-        at = lower.find("item", at + 4)
-    return _thinned(_without_contents(found, len(text)))
-
-
-def _numbered(text: str) -> list[_Candidate]:
-    """Headings "3. LEGAL PROCEEDINGS" of reports that never say "Item"; only with their titles."""
-    found = []
-    for match in _BARE.finditer(text):
-        number = match[1].upper()
-        if number in _ORDER and _titled(number, text[match.end() : match.end() + 80]):
-            order = _ORDER[number]
-            found.append(_Candidate(match.start(1), order, order, f"Item {number}", 2.0))
-    return _thinned(_without_contents(found, len(text)))
-
-
-def _before_part(text: str, start: int) -> int:
-    """Where the item before the heading at `start` ends: before a line "PART II" of its own."""
-    part = _PART_LINE.search(text, max(0, start - 60), start)
-    return part.start() + 1 if part else start
-
-
-def _candidate(text: str, at: int) -> _Candidate | None:
-    """The heading at `at`, or None where the words are a mention in a sentence."""
-    head = text[at : at + 420]
-    glued = _GLUED.match(head)
-    match = glued if glued and _titled(glued[1] + glued[2], head[glued.end() :]) else None
-    if match is not None:
-        number, end = match[1] + match[2], match.end()
-    elif match := _HEADING.match(head):
-        letter = (match[2] or match[3] or "").upper()
-        # A typed or scanned "Item l" is Item 1.
-        number, end = match[1].lower().replace("l", "1").lstrip("0") + letter, match.end()
-        if match[3] and number not in ("7A", "9A", "9B"):
-            # "Item 1(a)" is the first part of Item 1, "Item 14(a)(1)" no heading at all.
-            if letter != "A" or head[end : end + 1] == "(" or number[:-1] not in ("1", "14"):
-                return None
-            number = number[:-1]
-        if number not in _ORDER and number[:-1] in _ORDER:
-            number, end = number[:-1], end - 1
-    elif (match := _ROMAN.match(head)) and match[1].upper() in _ROMANS:
-        number, end = _ROMANS[match[1].upper()], match.end()
-    if match is None or number not in _ORDER:
-        return None
-    numbers = [number]
-    words = [f"Items {number}"]
-    while more := _AND.match(head, end):
-        extra = more[2].lstrip("0") + (more[3] or more[4] or "").upper()
-        if extra not in _ORDER or _ORDER[extra] <= _ORDER[numbers[-1]]:
-            break
-        joint = more[1].lower()
-        words.append(", " if joint in ",/" else " and " if joint in ("and", "&") else " to ")
-        words.append(extra)
-        numbers.append(extra)
-        end = more.end()
-    label = f"Item {number}" if len(numbers) == 1 else "".join(words)
-    score = _score(head, end, numbers)
-    if score is None:
-        return None
-    return _Candidate(at, _ORDER[numbers[0]], _ORDER[numbers[-1]], label, score)
-
-
-def _titled(number: str, rest: str) -> bool:
-    rest = rest[_SEPARATOR.match(rest).end() :] if rest else rest  # type: ignore[union-attr]
-    rest = rest.lstrip("[(\"'“ ").lower()
-    if rest.startswith("the "):
-        rest = rest[4:]
-    return " ".join(rest[:60].split()).startswith(TITLES[number])
-
-
-def _score(head: str, end: int, numbers: list[str]) -> float | None:
-    """How much the words after the number look like a heading; None: like a sentence."""
-    rest = head[end:]
-    separator = _SEPARATOR.match(rest)
-    gap = separator.group() if separator else ""
-    after = rest[len(gap) :]
-    line = head.split("\n", 1)[0]
-    if after[:1] in "\"”'\u2019," and "\n" not in gap:
-        return None
-    if "continued" in line.lower()[-30:]:
-        return None
-    titled = any(_titled(n, after) for n in numbers)
-    if not titled and not after.lower().startswith(("[", "(reserved", "not applicable", "none")):
-        if after[:1].islower() and "\n" not in gap:
-            return None
-        if gap.strip() == "" and "\n" not in gap and "  " not in gap:
-            # "Item 7 Smith ...": neither a title nor a stop.
-            return -1.5 if after else 0.0
-        score = 0.0 if after else -0.5
-    else:
-        score = 3.0 if titled else 1.0
-    if _PAGE_END.search(line.rstrip()) and len(line) < 220 and not line.rstrip().endswith("10-K"):
-        # A row of a table of contents ends in a page, but so may a line "Item 5." alone.
-        score -= 1.5 if len(line) - end > 3 else 0.0
-    if head[:4].isupper():
-        score += 0.5
-    if len(line) > 260:
-        score -= 1.0  # headings seldom share a line with their text, mentions always do
-    return score
-
-
-def _without_contents(found: list[_Candidate], size: int) -> list[_Candidate]:
-    """Lower the score of dense runs that reach from the first items to the last: an index."""
-    out: list[_Candidate] = []
-    run: list[_Candidate] = []
-    for candidate in [*found, None]:
-        if run and (candidate is None or candidate.start - run[-1].start > 420):
-            orders = {c.first for c in run}
-            span = run[-1].start - run[0].start
-            early, late = _ORDER["3"], _ORDER["8"]
-            index = len(orders) >= 6 and min(orders) <= early and max(orders) >= late
-            if index and span < max(6000, size // 10):
-                run = [_Candidate(c.start, c.first, c.last, c.label, c.score - 2.5) for c in run]
-            out += run
-            run = []
-        if candidate is not None:
-            run.append(candidate)
-    return out
-
-
-def _thinned(found: list[_Candidate]) -> list[_Candidate]:
-    """At most `_MAX_CANDIDATES`, the best ones, in the order of the text."""
-    if len(found) <= _MAX_CANDIDATES:
-        return found
-    best = sorted(found, key=lambda c: -c.score)[:_MAX_CANDIDATES]
-    return sorted(best, key=lambda c: c.start)
+    return order[first : last + 1]
 
 
 def _gain(characters: int) -> float:
@@ -260,48 +173,134 @@ def _gain(characters: int) -> float:
     return math.log2(1 + min(characters, 60_000) / 150)
 
 
-def _best_chain(candidates: list[_Candidate], size: int) -> list[_Candidate]:
+def _follows(before: Candidate, after: Candidate) -> bool:
+    """In the order of the form; 1A and 1B may follow "Items 1 and 2"."""
+    if after.first > before.last:
+        return True
+    return (
+        before.first < after.first
+        and after.numbers[0][-1:].isalpha()
+        and (after.numbers[0] not in before.numbers)
+    )
+
+
+def _best_chain(found: Sequence[Candidate], size: int) -> list[Candidate]:
     """The chain with the best sum of scores and length gains, by dynamic programming."""
     best: list[float] = []
     link: list[int] = []
-    for j, candidate in enumerate(candidates):
+    for j, candidate in enumerate(found):
         value, before = 0.0, -1
         for i in range(j):
-            other = candidates[i]
-            if other.last < candidate.first:
-                total = best[i] + _gain(candidate.start - other.start)
+            if _follows(found[i], candidate):
+                total = best[i] + _gain(candidate.start - found[i].start)
                 if total > value:
                     value, before = total, i
         best.append(value + candidate.score)
         link.append(before)
-    if not candidates:
+    if not found:
         return []
-    ends = [best[i] + _gain(size - c.start) for i, c in enumerate(candidates)]
+    ends = [best[i] + _gain(size - c.start) for i, c in enumerate(found)]
     at = max(range(len(ends)), key=ends.__getitem__)
-    chain: list[_Candidate] = []
+    chain: list[Candidate] = []
     while at >= 0:
-        chain.append(candidates[at])
+        chain.append(found[at])
         at = link[at]
     chain.reverse()
     # One bare mention is no structure at all.
     return chain if len(chain) > 1 or chain[0].score >= 2.5 else []
 
 
-def _signatures(text: str, start: int) -> int:
-    """Where the last item ends: the signature page after `start`, or the end of the text."""
-    places = [m.start() for m in _SIGNATURES.finditer(text, start)]
+def _is_index(chain: Sequence[Candidate], size: int) -> bool:
+    """All but one of many items are a row long: an index to pages, in a report without headings."""
+    lengths = sorted(b - a for a, b in itertools.pairwise([*(c.start for c in chain), size]))
+    return len(chain) >= 8 and size > _INDEXED and lengths[-3] < _DENSE_ROW
+
+
+def _first_of_each(chain: Sequence[Candidate], found: Sequence[Candidate]) -> list[Candidate]:
+    """The chain with repeated headings (a head on every page) taken where they stand first."""
+    out: list[Candidate] = []
+    for chosen in chain:
+        after = out[-1].start if out else -1
+        same = (
+            c
+            for c in found
+            if after < c.start <= chosen.start
+            and c.label == chosen.label
+            and c.score >= chosen.score - _REPEATED
+        )
+        out.append(next(same, chosen))
+    return out
+
+
+def _end(text: str, candidate: Candidate, after: Candidate | None, small: bool) -> int:
+    """Where the item ends: at the next one's part line or heading, or where other matter begins."""
+    start, number = candidate.start, candidate.numbers[-1]
+    end = after.start if after else len(text)
+    line = text.find("\n", start)
+    heading = line if 0 <= line < end else end
+    parts = list(_PART_LINE.finditer(text, max(heading - 1, end - _PART_REACH), end))
+    if after and parts:
+        end = parts[-1].start() + 1
+    end = _signatures(text, heading, end)
+    exhibits = {"14", "15", "13" if small else "15"}.intersection(candidate.numbers)
+    if after is None or exhibits or number in ("9B", "9C", "16"):
+        match = _AUDITORS.search(text, heading, end)
+        end = match.start() if match else end
+        for pattern in (_SCHEDULE, _APPENDED):
+            match = pattern.search(text, heading, end)
+            if match and not _RESUMED.search(text, match.end(), end):
+                end = match.start()
+    for numbers, pattern in (
+        ({"16"}, _EXHIBIT_INDEX),
+        ({"3", "4"}, _OFFICERS),
+        ({"9B", "9C"}, _ICFR),
+    ):
+        if number in numbers and (match := pattern.search(text, heading, end)):
+            end = match.start()
+    if number in _CLOSED and (answer := _answered(text, start, end)):
+        end = answer
+    return start + len(text[start:end].rstrip())
+
+
+def _answered(text: str, start: int, end: int) -> int:
+    """Where the item's one-word answer ends; 0 where its first paragraph is none."""
+    piece = text[start : min(end, start + 900)]
+    for line in re.finditer(r"[^\n]+", piece):
+        if _ANSWER.match(line.group()):
+            return start + line.end()
+        if line.start() > 400 or (line.start() and len(line.group()) > 160):
+            return 0
+    return 0
+
+
+def _signatures(text: str, start: int, end: int) -> int:
+    """Where the signature page begins between `start` and `end`, else `end`."""
+    places = [m.start() for m in _SIGNATURES.finditer(text, start, end)]
     for place in places:
         if _PURSUANT.search(text, place, place + 600):
             return place
-    return places[0] if places else len(text)
+    if not places and (match := _CLAUSE.search(text, start, end)):
+        places.append(match.start())
+    return places[0] if places else end
 
 
-def _flags(text: str, label: str, start: int, end: int) -> tuple[str, ...]:
+def _flags(text: str, candidate: Candidate, after: Candidate | None, end: int) -> tuple[str, ...]:
+    start, numbers = candidate.start, candidate.numbers
     length = end - start
     if (length <= _SHORT and _REFERENCE.search(text, start, end)) or (
         length <= _VERY_SHORT and _POINTER.search(text, start, end)
     ):
         return ("incorporated_by_reference",)
-    if label in _CORE and (length < 500 or length > 0.8 * len(text)):
+    longest = max(_LONGEST.get(n, len(text)) for n in numbers)
+    short = length < 500 and not _CORE.isdisjoint(numbers)
+    # Item 7 up to Item 9 may well hold Item 8, whose heading was not seen.
+    swallows = after is not None and candidate.last < rank("8") < after.first and length > _SWALLOWS
+    if short or swallows or length > longest or length > _MOST_OF * len(text):
         return ("suspicious_size",)
     return ()
+
+
+def _confidence(candidate: Candidate, flags: tuple[str, ...]) -> float:
+    """0 to 1: a title is worth most, a link from the contents as much as a heading's capitals."""
+    value = 0.6 + 0.1 * max(-2.0, min(candidate.score, 4.0))
+    return round(value * (0.5 if "suspicious_size" in flags else 1.0), 2)

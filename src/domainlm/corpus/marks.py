@@ -1,0 +1,39 @@
+"""Control characters that carry structure through text until it is text alone.
+
+`decode` removes control characters from documents, so the marks are ours.
+"""
+
+import re
+from dataclasses import dataclass
+
+PAGE = "\f"  # a paragraph of its own: here a page ends
+TARGET, LINK, END = "\x0e\x0f\x10"  # TARGET 000012 END: here is what the links 000012... lead to
+MARKS = re.compile(f"([{TARGET}{LINK}])(\\d+){END}")
+DIGITS = 6  # of a target's number; a link's number is that of its target, then a count
+TABLE_MARKER = "[table]"  # stands where `tables="mark"` took one out
+
+
+@dataclass(frozen=True)
+class Link:
+    """A link inside the page: characters where its text begins, and where it leads."""
+
+    start: int
+    target: int
+
+
+def without_marks(text: str) -> tuple[str, tuple[Link, ...]]:
+    """`text` without its marks, and the links whose two ends are in it."""
+    pieces, size, past = [], 0, 0
+    places: dict[str, dict[str, int]] = {TARGET: {}, LINK: {}}
+    for match in MARKS.finditer(text):
+        pieces.append(text[past : match.start()])
+        size += match.start() - past
+        past = match.end()
+        places[match[1]].setdefault(match[2], size)
+    pieces.append(text[past:])
+    text = "".join(pieces)
+    for mark in (TARGET, LINK, END):  # a document may hold a reference to such a character
+        text = text.replace(mark, "")
+    targets = places[TARGET]
+    found = ((number[:DIGITS], at) for number, at in places[LINK].items())
+    return text, tuple(Link(at, targets[number]) for number, at in found if number in targets)
