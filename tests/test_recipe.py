@@ -29,7 +29,7 @@ def test_every_built_in_recipe_holds_and_round_trips(name: str, tmp_path) -> Non
         ("train.0.name=stock", 'the name "stock" is taken'),
         ("train.1.name=scratch", "two arms have the same name"),
         ("train.0.init=stock", "exactly one of model"),
-        ("source.path=''", "source.path: give the corpus"),
+        ("source={kind='files'}", "source.path: give the corpus"),
     ],
 )
 def test_a_fault_is_one_line_with_its_key(override: str, expected: str) -> None:

@@ -256,3 +256,4 @@ class Run:
     manifest: Manifest
     stock: Pretrained | None
     command: str = "domainlm run"
+    offline: bool = False  # ask no server for anything

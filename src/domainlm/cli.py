@@ -93,8 +93,10 @@ def plan(
     started = pipeline.start(_recipe(recipe, corpus, overrides), runs, name, offline, command)
     stages = pipeline.plan(started)
     stock = started.stock.title if started.stock else "none resolves"
+    crawl = pipeline.crawl_estimate(started, stages)
     if as_json:
-        print(json.dumps({"stages": [dataclasses.asdict(s) for s in stages], "stock": stock}))
+        found = {"stages": [dataclasses.asdict(s) for s in stages], "stock": stock}
+        print(json.dumps(found | {"crawl": dataclasses.asdict(crawl) if crawl else None}))
         return
     for stage in stages:
         tasks = f" ({stage.cached} tasks)" if stage.state == "cached" else ""
@@ -103,6 +105,8 @@ def plan(
             print(f"          {reason}")
         if len(stage.reasons) > 3:
             print(f"          and {len(stage.reasons) - 3} more")
+    if crawl:
+        print(f"crawl     {crawl}")
     print(f"stock     {stock}")
 
 
@@ -186,9 +190,10 @@ def _no_run(path: Path) -> DomainLMError:
 
 
 def _command(recipe: str, corpus: str | None, overrides: list[str] | None) -> str:
-    """The command that makes a run again: only what decides its content."""
+    """The command that makes a run again: only what decides its content (and no address)."""
     words = ["domainlm", "run", recipe, *(["--corpus", corpus] if corpus else [])]
-    return shlex.join([*words, *(word for o in overrides or () for word in ("--set", o))])
+    kept = [o for o in overrides or () if not o.startswith(("source.contact=", "source.rate="))]
+    return shlex.join([*words, *(word for o in kept for word in ("--set", o))])
 
 
 def _version(value: bool) -> None:

@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from domainlm import __version__, engine, pretrained
 from domainlm.artifacts import Manifest, Run, Task, atomic_write
 from domainlm.console import say, status
 from domainlm.errors import USAGE, DomainLMError
 from domainlm.recipe import Recipe, dump
+
+if TYPE_CHECKING:
+    from domainlm.corpus.estimate import Estimate
 
 # The stages by the names of the command line, each with the room that holds it.
 STAGES = {
@@ -45,7 +49,7 @@ def start(
             )
         shutil.rmtree(root)
     stock = pretrained.resolve(recipe.evaluate.stock, offline)
-    return Run(root, recipe, Manifest(root), stock, command)
+    return Run(root, recipe, Manifest(root), stock, command, offline)
 
 
 def waves(run: Run, stage: str) -> Iterator[list[Task]]:
@@ -131,6 +135,15 @@ def plan(run: Run) -> list[Planned]:
         planned.append(Planned(stage, state, cached, reasons))
         blocked = blocked or bool(reasons)
     return planned
+
+
+def crawl_estimate(run: Run, planned: list[Planned]) -> "Estimate | None":
+    """What a crawl that is still to do will cost; None where there is none."""
+    if not any(r.startswith("corpus/crawl:") for stage in planned for r in stage.reasons):
+        return None
+    from domainlm.corpus.estimate import estimate
+
+    return estimate(run.recipe)
 
 
 def environment() -> dict[str, str]:

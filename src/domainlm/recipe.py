@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import pydantic
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from domainlm.errors import USAGE, DomainLMError
 
@@ -32,13 +32,30 @@ class Source(Part):
 
     kind: Literal["edgar", "files"] = Field("files", description="edgar or files")
     path: str = Field(
-        "", description="folder, glob or file; sample:edgar and sample:python come with the package"
+        "",
+        description="folder, glob or file; sample:edgar and sample:python come with the package; "
+        "edgar: also the address of a mirror (default: the SEC's own service)",
     )
-    forms: list[str] = Field(["10-K", "10-K405"], description="edgar: the form types to take")
+    # Who asks and how fast decides nothing of what comes: neither is part of any task or evidence.
+    contact: str | None = Field(
+        None, exclude=True, description='edgar: "Your Name you@your.org", told to the server'
+    )
+    rate: float | None = Field(
+        None, gt=0, exclude=True, description="edgar: requests a second (the SEC: 8, at most 10)"
+    )
+    forms: list[str] = Field(
+        ["10-K", "10-K405"], description='edgar: form types to take, or patterns: "10-K*"'
+    )
     years: list[int] = Field([], description="edgar: years of filing (empty: all)")
     ciks: list[int] = Field([], description="edgar: companies by CIK (empty: all)")
+    tickers: list[str] = Field([], description="edgar: companies by today's ticker (empty: all)")
+    sic: list[int] = Field([], description="edgar: industries, 2 to 4 digits of the SIC code")
+    exhibits: bool = Field(False, description="edgar: exhibits are documents of their own")
     limit: int | None = Field(None, ge=1, description="at most so many files, spread by hash")
-    tables: Literal["keep", "drop"] = Field("keep", description="edgar, html: numeric tables")
+    limit_bytes: int | None = Field(None, ge=1, description="or bytes of files, likewise")
+    tables: Literal["keep", "drop", "mark"] = Field(
+        "keep", description="edgar, html: numeric tables"
+    )
     include: list[str] = Field([], description="files: globs below path (empty: known types)")
     exclude: list[str] = Field([], description="files: globs to leave out")
     text: str = Field("text", description="files: column of the text in jsonl and parquet")
@@ -50,6 +67,20 @@ class Source(Part):
     date: str | None = Field(
         None, description="files: a column, or a regular expression over the path, one group"
     )
+
+    @field_validator("sic")
+    @classmethod
+    def _industries(cls, codes: list[int]) -> list[int]:
+        if wrong := [c for c in codes if not 10 <= c <= 9999]:
+            raise ValueError(f"an industry is 2 to 4 digits of the SIC code, not {wrong[0]}")
+        return codes
+
+    @property
+    def remote(self) -> bool:
+        """True where the filings are fetched over the network."""
+        return self.kind == "edgar" and (
+            not self.path or self.path.startswith(("http://", "https://"))
+        )
 
 
 class Split(Part):
@@ -152,7 +183,7 @@ class Recipe(Part):
         names = [arm.name for arm in self.train]
         if len(set(names)) != len(names):
             raise ValueError("train: two arms have the same name")
-        if not self.source.path:
+        if not self.source.path and not self.source.remote:
             raise ValueError("source.path: give the corpus, for example with --corpus PATH")
         return self
 

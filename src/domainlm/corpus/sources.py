@@ -15,8 +15,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from domainlm.artifacts import atomic_write, code_hash, sha256_file, sha256_json
-from domainlm.corpus.edgar.tree import Filing, list_filings
+from domainlm.artifacts import atomic_write, code_hash, sha256_file
+from domainlm.corpus.edgar import crawl
+from domainlm.corpus.edgar.cache import blob_name
+from domainlm.corpus.edgar.tree import Filing, hash_order, list_filings
 from domainlm.errors import USAGE, DomainLMError
 from domainlm.pretrained import cache_folder
 from domainlm.recipe import Source
@@ -40,6 +42,7 @@ class Entry:
     cik: str = ""
     period: datetime.date | None = None
     accession: str = ""
+    sic: str = ""
 
     def identity(self) -> list[str]:
         """All that decides what is read: everything but the time of the file."""
@@ -50,6 +53,8 @@ class Entry:
 
 def root_of(source: Source) -> Path:
     """The folder that paths are relative to; makes the fictional EDGAR where that is the source."""
+    if source.remote:
+        return crawl.archive(source)
     if source.path == "sample:edgar":
         from domainlm.samples import edgar
 
@@ -72,18 +77,27 @@ def root_of(source: Source) -> Path:
     return path.parent if path.is_file() else path
 
 
-def listing(source: Source, previous: Sequence[Entry]) -> list[Entry]:
-    """Every file of the source, sorted by path, capped by `source.limit` (chosen by hash)."""
+def listing(
+    source: Source, previous: Sequence[Entry], downloads: Sequence[crawl.Download] = ()
+) -> list[Entry]:
+    """Every file of the source, sorted by path, capped by its limits (in the order of hashes).
+
+    Of a remote source these are the `downloads` of its crawl, capped already.
+    """
     root = root_of(source)
     known = {e.path: e for e in previous}
-    if source.kind == "edgar":
+    if source.remote:
+        entries = [
+            Entry(d.path, d.bytes, 0, d.sha256, sic=d.sic, **_of_filing(d))
+            for d in downloads
+            if d.sha256
+        ]
+    elif source.kind == "edgar":
         filings = list_filings(root, source)
-        entries = [_entry(root, f.path, known, _of_filing(f)) for f in filings]
+        entries = _capped([_entry(root, f.path, known, _of_filing(f)) for f in filings], source)
     else:
         entries = [_entry(root, p, known, {}) for p in sorted(_files(root, source))]
-    if source.limit is not None and len(entries) > source.limit:
-        entries = sorted(entries, key=lambda e: sha256_json(e.path))[: source.limit]
-        entries.sort(key=lambda e: e.path)
+        entries = _capped(entries, source)
     if not entries:
         raise DomainLMError(
             "the corpus is empty: no file to read",
@@ -93,6 +107,20 @@ def listing(source: Source, previous: Sequence[Entry]) -> list[Entry]:
             fix="check source.path and source.include (or source.forms, years, ciks)",
         )
     return entries
+
+
+def _capped(entries: list[Entry], source: Source) -> list[Entry]:
+    """The first `limit` files, of those the first up to `limit_bytes`, in the order of hashes."""
+    if source.limit is None and source.limit_bytes is None:
+        return entries
+    kept: list[Entry] = []
+    size = 0
+    for entry in sorted(entries, key=lambda e: hash_order(e.path))[: source.limit]:
+        size += entry.bytes
+        if source.limit_bytes and kept and size > source.limit_bytes:
+            break
+        kept.append(entry)
+    return sorted(kept, key=lambda e: e.path)
 
 
 def batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
@@ -190,13 +218,13 @@ def _entry(root: Path, path: str, known: dict[str, Entry], facts: dict[str, Any]
         sha256 = old.sha256
     else:
         try:
-            sha256 = sha256_file(file)
+            sha256 = blob_name(file) or sha256_file(file)  # a crawl's files are named by theirs
         except OSError:
             sha256 = ""
     return Entry(path, stat.st_size, stat.st_mtime_ns, sha256, **facts)
 
 
-def _of_filing(filing: Filing) -> dict[str, Any]:
+def _of_filing(filing: Filing | crawl.Download) -> dict[str, Any]:
     return {
         "group": filing.cik,
         "date": filing.filed,

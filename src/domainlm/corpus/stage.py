@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,19 +17,32 @@ from domainlm.artifacts import (
     sha256_json,
     write_json,
 )
+from domainlm.console import say
 from domainlm.corpus import documents, prompts, sources, split
+from domainlm.corpus.edgar import crawl
 from domainlm.corpus.read import read_batch
 from domainlm.errors import DomainLMError
-from domainlm.recipe import Split
+from domainlm.recipe import Source, Split
 
+CRAWL = "corpus/crawl.parquet"
 LISTING = "corpus/sources.parquet"
 ASSIGNMENT = "corpus/split.parquet"
+# What decides which filings a crawl fetches.
+SELECTION = {
+    "kind", "path", "forms", "years", "ciks", "tickers", "sic", "exhibits", "limit", "limit_bytes",
+}  # fmt: skip
 
 
 def waves(run: Run) -> Iterator[list[Task]]:
-    """Listing, reading (a task a batch), the split, writing (likewise), ledger and prompts."""
+    """Listing (after a remote source's crawl), reading (a task a batch), split, writing, ledger."""
     source = run.recipe.source
-    entries = sources.listing(source, sources.read_listing(run.root / LISTING))
+    downloads: list[crawl.Download] = []
+    if source.remote:
+        asked = {"source": source.model_dump(mode="json", include=SELECTION)}
+        _asking[sha256_json(asked)] = source, run.offline
+        yield [Task("corpus/crawl", _crawl, asked, (), (CRAWL,), in_process=True)]
+        downloads = crawl.read(run.root / CRAWL)
+    entries = sources.listing(source, sources.read_listing(run.root / LISTING), downloads)
     batches = list(sources.batches(entries))
     digest = sha256_json([e.identity() for e in entries])
     _listed[digest] = entries
@@ -45,6 +59,8 @@ def waves(run: Run) -> Iterator[list[Task]]:
         }
         reading.append(Task(f"corpus/read-{number:05d}", read_batch, arguments, (), _parts(number)))
         first += len(batch)
+    if source.remote and any(run.manifest.why_stale(task) for task in reading):
+        _still_there(run, entries)
     yield reading
     parts = tuple(p for n in range(len(batches)) for p in _parts(n))
     tables = parts[::2]
@@ -69,10 +85,11 @@ def waves(run: Run) -> Iterator[list[Task]]:
             _ledger,
             {
                 "split": settings,
-                "source": f"{source.kind}: {Path(source.path).name}",
+                "source": f"{source.kind}: {_name(source)}",
                 "count": len(batches),
+                "crawled": source.remote,
             },
-            (*parts, ASSIGNMENT),
+            (*parts, ASSIGNMENT, *([CRAWL] if source.remote else [])),
             ("corpus/ledger.json",),
         ),
         Task(
@@ -91,10 +108,42 @@ def waves(run: Run) -> Iterator[list[Task]]:
 
 
 _listed: dict[str, list[sources.Entry]] = {}  # what `waves` listed, for the task that writes it
+# For the task that crawls: who asks, how fast and whether at all, which decide nothing of the rest.
+_asking: dict[str, tuple[Source, bool]] = {}
 
 
 def _parts(number: int) -> tuple[str, str]:
     return f"corpus/parts/read-{number:05d}.parquet", f"corpus/parts/read-{number:05d}.json"
+
+
+def _name(source: Source) -> str:
+    return urlsplit(crawl.base_of(source)).netloc if source.remote else Path(source.path).name
+
+
+def _crawl(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
+    """Task: `crawl.parquet`, one row a filing asked for; the files stay in the cache."""
+    source, offline = _asking[sha256_json(arguments)]
+    rows = crawl.crawl(source, offline)
+    crawl.write(root / CRAWL, rows)
+    if failed := [r for r in rows if not r.sha256]:
+        say(
+            f"  {len(failed):,} of {len(rows):,} filings could not be had ({failed[0].path}: "
+            f"{failed[0].status}); to ask for them again remove {root / CRAWL}"
+        )
+    return {CRAWL: len(rows)}
+
+
+def _still_there(run: Run, entries: list[sources.Entry]) -> None:
+    """Raise where filings are to be read that were cleared from the cache since the crawl."""
+    top = sources.root_of(run.recipe.source)
+    lost = [e for e in entries if not (top / e.path).is_file()]
+    if lost:
+        raise DomainLMError(
+            f"{len(lost):,} filings are no longer in the cache",
+            where=str(top),
+            why=f"for example {lost[0].path}",
+            fix=f"remove {run.root / CRAWL} and give the same command again: they are fetched anew",
+        )
 
 
 def _write_listing(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
@@ -161,6 +210,9 @@ def _merged(root: Path, arguments: dict[str, Any]) -> dict[str, Any]:
     total: dict[str, Any] = {}
     for path in _parts_of(root, arguments, 1):
         _add(total, read_json(path))
+    for row in crawl.read(root / CRAWL) if arguments.get("crawled") else ():
+        if not row.sha256:
+            _add(total, {"files": 1, "skipped": {row.status: {"files": 1, "bytes": 0}}})
     return total
 
 
