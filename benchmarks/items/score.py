@@ -3,12 +3,14 @@
     python benchmarks/items/score.py [--root FILINGS] [--predictions FILE] [--json FILE] [--wrong]
 
 `labels.json` holds byte offsets into raw filings (no text), made by hand without the extractor:
-see `label.py`. Without --predictions the package's own extractor is scored; FILE is JSON, path of
-the filing -> {label: text}, of any other tool. An item's F1 is that of the multisets of word
-5-grams (words are runs of ASCII letters, lower case, "table of contents" left out on both sides;
-items of under 20 words are compared by their words); 0 where only one side has the item. A label's score is the mean over the filings where either side has it, and the
-macro score the mean over labels. A combined heading counts for each of its items. An item is
-silently wrong where it has no flag and less than half of the larger side is common to both.
+see `label.py`. `labels-held-out.json` has further filings, labelled when the extractor was done and
+scored only to report. Without --predictions the package's own extractor is scored; FILE is JSON,
+path of the filing -> {label: text}, of any other tool. An item's F1 is that of the multisets of
+word 5-grams (words are runs of ASCII letters, lower case, "table of contents" left out on both
+sides; items of under 20 words are compared by their words); 0 where only one side has the item. A
+label's score is the mean over the filings where either side has it, and the macro score the mean
+over labels. A combined heading counts for each of its items. An item is silently wrong where it has
+no flag and less than half of the larger side is common to both.
 """
 
 import argparse
@@ -100,10 +102,12 @@ def own(row: Mapping[str, Any], data: bytes) -> Prediction:
     return {s.label: (text[s.start : s.end], bool(s.flags)) for s in sections}
 
 
-def score(root: Path, predict: Callable[[Mapping[str, Any], bytes], Prediction]) -> list[Row]:
-    """Rows of all labelled filings under `root` (PACK/path)."""
+def score(
+    root: Path, predict: Callable[[Mapping[str, Any], bytes], Prediction], labels: Path = LABELS
+) -> list[Row]:
+    """Rows of all filings of `labels` under `root` (PACK/path)."""
     rows = []
-    for row in json.loads(LABELS.read_text()):
+    for row in json.loads(labels.read_text()):
         data = (root / row["path"]).read_bytes()
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise SystemExit(f"{row['path']}: not the bytes that were labelled")
@@ -114,9 +118,10 @@ def score(root: Path, predict: Callable[[Mapping[str, Any], bytes], Prediction])
 def macro(rows: list[Row], labels: tuple[str, ...] = ()) -> float:
     """Mean over labels of the mean F1 over filings; over all labels of enough filings if none."""
     means = []
+    fewest = min(MIN_FILINGS, len({r.path for r in rows}))
     for label in labels or sorted({r.label for r in rows}):
         of_label = [r.f1 for r in rows if r.label == label]
-        if of_label and (labels or len(of_label) >= MIN_FILINGS):
+        if of_label and (labels or len(of_label) >= fewest):
             means.append(sum(of_label) / len(of_label))
     return sum(means) / len(means)
 
@@ -156,6 +161,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path.home() / ".cache/domainlm/filings")
+    parser.add_argument("--labels", type=Path, default=LABELS)
     parser.add_argument("--predictions", type=Path)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--wrong", action="store_true", help="list the items below 0.9")
@@ -167,7 +173,7 @@ def main() -> None:
         def predict(row: Mapping[str, Any], data: bytes) -> Prediction:
             return {k: (v, False) for k, v in foreign.get(row["path"], {}).items()}
 
-    rows = score(given.root, predict)
+    rows = score(given.root, predict, given.labels)
     found = summary(rows)
     if given.json:
         given.json.write_text(json.dumps(found, indent=1) + "\n")

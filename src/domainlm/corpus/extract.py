@@ -6,6 +6,7 @@ import unicodedata
 import ftfy
 
 # Tab, line feed, form feed and carriage return stay; the rest of C0 and DEL goes.
+_HIGH = bytes(range(128, 256))
 _CONTROL = bytes(b for b in (*range(32), 127) if b not in b"\t\n\f\r")
 _MAGIC = (b"%PDF", b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"\xff\xd8\xff", b"\x89PNG")
 # C1 controls are cp1252 punctuation in disguise; the five that cp1252 leaves free are dropped.
@@ -39,11 +40,10 @@ def decode(data: bytes) -> str:
         return data.decode()
     c1, mojibake = _C1_SIGN.search(data), _MOJIBAKE_SIGN.search(data)
     text = data.decode()
-    if c1:
-        text = _CONTROLS.sub(_c1, text)
-    if mojibake:
+    if mojibake:  # before the controls go: one may be the last byte of a sequence
         lines = text.split("\n")
         text = "\n".join(ftfy.fix_encoding(x) if _MOJIBAKE.search(x) else x for x in lines)
+    if c1 or mojibake:
         text = _CONTROLS.sub(_c1, text)
     text = unicodedata.normalize("NFC", text)
     if not text.strip():
@@ -72,11 +72,15 @@ def _as_utf8(data: bytes) -> bytes:
         clean.decode()
         return clean
     except UnicodeDecodeError as error:
-        # Most of the file is UTF-8 with a few stray bytes: keep it UTF-8 and map those bytes.
-        if clean[: error.start].isascii() and _share_of_utf8(clean) < 0.5:
-            return clean.decode("latin-1").encode()
-        text = clean.decode("utf-8", "surrogateescape")
-        return _ESCAPED.sub(_stray, text).encode()
+        first = error.start
+    text = clean.decode("utf-8", "surrogateescape")
+    data = text.encode("utf-8", "ignore")  # without the bytes that are no UTF-8
+    stray = len(clean) - len(data)
+    high = len(data) - len(data.translate(None, _HIGH)) + stray
+    if clean[:first].isascii() and stray * 2 > high:
+        return clean.decode("latin-1").encode()
+    # Most of the file is UTF-8 with a few stray bytes: keep it UTF-8 and map those bytes.
+    return _ESCAPED.sub(_stray, text).encode()
 
 
 def _c1(match: re.Match[str]) -> str:
@@ -85,15 +89,6 @@ def _c1(match: re.Match[str]) -> str:
 
 def _stray(match: re.Match[str]) -> str:
     return bytes([ord(match.group()) - 0xDC00]).decode("cp1252", "ignore")
-
-
-def _share_of_utf8(data: bytes) -> float:
-    """Share of the bytes above 127 that are parts of valid UTF-8 sequences."""
-    runs = re.findall(rb"[\x80-\xff]+", data)
-    high = sum(map(len, runs))
-    sequence = rb"[\xc3-\xdf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}|\xc2[\x80-\xbf]"
-    valid = re.findall(sequence, b" ".join(runs))
-    return sum(map(len, valid)) / high if high else 1.0
 
 
 def tidy(text: str) -> str:

@@ -13,12 +13,13 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from domainlm.corpus.edgar.pages import joined
 from domainlm.corpus.edgar.plain import one_space, paged_text
-from domainlm.corpus.marks import DIGITS, END, LINK, TABLE_MARKER, TARGET, without_marks
+from domainlm.corpus.marks import DIGITS, END, LINK, PAGE, TABLE_MARKER, TARGET, without_marks
 
 CELL, ROW = "\f", "\t"  # before a cell, around a row: white space to the parser
 PARAGRAPH, BREAK, TABLE, PRE, PRE_END = "\x01\x02\x03\x04\x05"
 INLINE, INLINE_END = "\x06\x07"  # of a <div style="display:inline">: a span by another name
 HIDDEN, HIDDEN_END = "\x11\x12"
+RULE = "\x13"  # a line across the page: where one ends, in most filings
 
 _BLOCKS = (
     "p|div|ul|ol|dl|dt|dd|hr|h[1-6]|blockquote|center|section|article|aside|header|footer|main|"
@@ -33,24 +34,28 @@ _NAME = re.compile("</?[A-Z][^\\s<>/]*")
 _HIDDEN = frozenset(
     [
         "script", "style", "noscript", "template", "title", "textarea", "select", "object",
-        "iframe", "svg", "ix:header", "ix:hidden",
+        "iframe", "svg", "canvas", "audio", "video", "datalist", "noembed", "dialog", "rp",
+        "ix:header", "ix:hidden",
     ]
 )  # fmt: skip
 # What `_mark_special` looks at. A selector costs less for each of the commonest elements (most of
 # a filing is spans, cells and facts) than Python does, and each further part of it costs a walk.
 _SPECIAL = (
-    "*:not(span,td,div,tr,p,br,font,b,i,u,tbody,col,img,hr,ix\\:nonfraction,ix\\:nonnumeric,"
+    "*:not(span,td,div,tr,p,br,font,b,i,u,tbody,col,img,ix\\:nonfraction,ix\\:nonnumeric,"
     'ix\\:continuation),div[id],p[id],span[id],td[id],tr[id],[hidden],[style*="display" i]'
 )
 _VISIBILITY = ',[style*="visibility" i]'
-_HIDDEN_STYLE = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
-_INLINE_STYLE = re.compile(r"display\s*:\s*inline", re.I)
+_DECLARATION = re.compile(r"(?:^|;)\s*(display|visibility)\s*:\s*([a-z-]+)\s*(?=!|;|$)", re.I)
+# Of style sheets only this is read: a class or an id (no more) that is not shown.
+_HIDING_RULE = re.compile(r"([.#][\w-]+)\s*\{[^{}]*(?:display\s*:\s*none|visibility\s*:\s*hidden)")
 # In XHTML these may close themselves; an HTML parser would swallow all that follows.
 _SELF_CLOSED = re.compile(
     r"<(script|style|title|textarea|iframe|noscript|template|select|object|ix:header|ix:hidden)"
     r"(\s[^<>]*)?/>"
 )
 _HEAD = 100_000  # characters in which the head and the XBRL header begin
+_XBRL_HEADER = re.compile(r"<div[^<>]*>\s*<ix:header[^<>]*>")
+_REFERENCE = re.compile(r"&#(?:0*(?:[1-8]|1[124-9]|2\d|3[01])|x0*(?:[1-8bcef]|1[0-9a-f]));", re.I)
 _CDATA = re.compile(r"<!\[CDATA\[|\]\]>")
 _PAIRS = [
     pair.encode()
@@ -78,16 +83,20 @@ def html_to_text(html: str, tables: str = "keep") -> str:
 
 def marked_text(html: str, tables: str = "keep") -> str:
     """As `html_to_text`, with the marks of links and their targets still in the text."""
-    parser = LexborHTMLParser(_with_structure(_defused(html)))
+    parser = LexborHTMLParser(_with_structure(_defused(html)), scripting=True)
     body = parser.body or parser.root
     if body is None:
         return ""
     _mark_special(body, _SPECIAL + (_VISIBILITY if "isibility" in html else ""))
+    rules = _HIDING_RULE.findall(html, 0, _HEAD)
+    if rules and "@media" not in html[:_HEAD]:  # those may be for paper alone
+        for node in body.css(",".join(rules)):
+            _around(node, HIDDEN, HIDDEN_END)
     marked = _without_hidden(body.text_lexbor())
     for mark in (INLINE, INLINE_END):
         marked = marked.replace(PARAGRAPH + mark, "").replace(mark, "")
     if PRE not in marked and PRE_END not in marked:
-        return _flow(marked, tables)
+        return _flow(marked, tables).replace(RULE, PAGE)
     out: list[str] = []
     depth = 0
     for piece in re.split(f"([{PRE}{PRE_END}])", marked):
@@ -100,7 +109,7 @@ def marked_text(html: str, tables: str = "keep") -> str:
             out.append(paged_text(flat, tables))
         else:
             out.append(_flow(piece, tables))
-    return tidied(out)
+    return tidied(out).replace(RULE, PAGE)
 
 
 def tidied(blocks: list[str]) -> str:
@@ -124,14 +133,18 @@ def _defused(html: str) -> str:
     if _SELF_CLOSED.search(html, 0, _HEAD):
         head = html.find("<", _HEAD) if len(html) > _HEAD else len(html)
         html = _SELF_CLOSED.sub(r"<\1\2></\1>", html[:head]) + html[head:]
-    start = html.find("<ix:header", 0, _HEAD)
-    if start >= 0 and (end := html.find("</ix:header>", start)) >= 0:
-        html = html[:start] + html[end + len("</ix:header>") :]
+    if header := _XBRL_HEADER.search(html, 0, _HEAD):
+        end = html.find("</ix:header>", header.end())
+        if end >= 0 and "-->" not in html[header.start() : end]:
+            html = html[: header.end()] + html[end:]
+    if "&#" in html:
+        html = _REFERENCE.sub("", html)  # controls would pass for marks of ours
     if "<![CDATA[" in html:
         html = _CDATA.sub("", html)
     # Thousands of unclosed elements: each one costs a walk over all the others. Browsers stop at
     # a depth of 512; here inline ones are left out and a <div> becomes a <p>, which closes itself.
-    if html.count("<") - 2 * html.count("</") - html.count("/>") > 2000:
+    without_end = html.count("<") - 2 * html.count("</")
+    if without_end > 2000 and without_end - html.count("/>") > 2000:
         for tag in ("font", "b", "i", "u", "a", "span", "div"):
             if html.count(f"<{tag}") - html.count(f"</{tag}") > 2000:
                 unclosed = re.compile(rf"</?{tag}(?:\s[^<>]*)?>")
@@ -150,15 +163,23 @@ def _mark_special(body: LexborNode, selector: str) -> None:
     anchors: list[LexborNode] = []
     for node in body.css(selector):
         tag, attributes = node.tag, node.attrs
-        style = attributes.get("style") or ""
-        if tag in _HIDDEN or "hidden" in attributes or _HIDDEN_STYLE.search(style):
+        display = "none" if tag in _HIDDEN or "hidden" in attributes else ""
+        style = (attributes.get("style") or "").lower()
+        if "display" in style or "visibility" in style:
+            declared = dict(_DECLARATION.findall(style))
+            display = declared.get("display", display)
+            if declared.get("visibility") in ("hidden", "collapse") or tag in _HIDDEN:
+                display = "none"
+        if display == "none":
             _around(node, HIDDEN, HIDDEN_END)
             continue
         if tag == "table":
             _around(node, TABLE, TABLE)
+        elif tag == "hr":
+            node.insert_after(PARAGRAPH + RULE + PARAGRAPH)
         elif tag == "pre":
             _around(node, PRE, PRE_END)
-        elif tag == "div" and _INLINE_STYLE.search(style):
+        elif tag == "div" and display.startswith("inline"):
             _around(node, INLINE, INLINE_END)
         elif tag == "a" and (href := attributes.get("href") or "").startswith("#"):
             links.setdefault(href[1:], []).append(node)
@@ -168,9 +189,9 @@ def _mark_special(body: LexborNode, selector: str) -> None:
         for count, node in enumerate(links[name]):
             node.insert_before(f"{LINK}{number}{count}{END}")
     for node in anchors if numbers else ():
-        for name in {node.attrs.get("id"), node.attrs.get("name")}:
-            if name in numbers:
-                node.insert_before(f"{TARGET}{numbers[name]}{END}")
+        for key in {node.attrs.get("id"), node.attrs.get("name")}:
+            if key in numbers:
+                node.insert_before(f"{TARGET}{numbers[key]}{END}")
 
 
 def _around(node: LexborNode, before: str, after: str) -> None:
@@ -179,17 +200,14 @@ def _around(node: LexborNode, before: str, after: str) -> None:
 
 
 def _without_hidden(text: str) -> str:
-    if HIDDEN not in text and HIDDEN_END not in text:
-        return text
-    out, depth = [], 0
-    for piece in re.split(f"([{HIDDEN}{HIDDEN_END}])", text):
-        if piece == HIDDEN:
-            depth += 1
-        elif piece == HIDDEN_END:
-            depth = max(0, depth - 1)
-        elif not depth:
-            out.append(piece)
-    return "".join(out)
+    shown, *pieces = text.split(HIDDEN)
+    out, depth = [shown], 0
+    for piece in pieces:
+        depth += 1
+        inside = piece.split(HIDDEN_END, depth)
+        depth = max(0, depth - len(inside) + 1)
+        out.append(inside[-1] if depth == 0 else "")
+    return "".join(out).replace(HIDDEN_END, "")
 
 
 def _flow(marked: str, tables: str) -> str:

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from domainlm.artifacts import sha256_bytes, write_json
 from domainlm.corpus import documents, sources
 from domainlm.corpus.documents import Document, Section
-from domainlm.corpus.edgar.filing import read_filing
-from domainlm.corpus.edgar.tree import Filing
+from domainlm.corpus.edgar.filing import read_exhibit, read_filing
+from domainlm.corpus.edgar.tree import Filing, in_industry
 from domainlm.corpus.extract import Unreadable, decode, tidy
 from domainlm.corpus.html import html_to_text
 from domainlm.recipe import Source
@@ -94,29 +94,39 @@ def _filing(data: bytes, entry: sources.Entry, source: Source) -> tuple[list[Doc
         entry.path, entry.form, entry.cik, entry.title, entry.date, entry.period, entry.accession
     )
     text, sections, submission = read_filing(data, filing, source.tables)
-    if not text.strip():
-        raise Unreadable("empty")
+    sic = entry.sic or submission.sic
+    if sic and not in_industry(sic, source.sic):
+        raise Unreadable("another industry")
     period = entry.period or submission.period
-    date = entry.date or submission.filed or (period + FILING_DELAY if period else None)
     company = entry.title or submission.company
     form = entry.form or submission.form
+    date = entry.date or submission.filed or (period + FILING_DELAY if period else None)
+    about = {
+        "company": company,
+        "form": form,
+        "period": period,
+        "accession": entry.accession or submission.accession,
+        "sic": sic,
+    }
+    meta = tuple((k, str(v)) for k, v in about.items() if v)
     facts = {
         "group": entry.group or submission.cik or company or entry.path,
         "date": date,
         "title": " ".join(str(p) for p in (company, form, period or date or "") if p),
-        "meta": tuple(
-            (k, str(v))
-            for k, v in (
-                ("company", company),
-                ("form", form),
-                ("period", period),
-                ("accession", entry.accession or submission.accession),
-                ("sic", submission.sic),
-            )
-            if v
-        ),
+        "meta": meta,
     }
-    return [_document(entry, text, facts, sections=sections, number=None)], submission.dropped_bytes
+    made = [_document(entry, text, facts, sections=sections, number=None)]
+    dropped = submission.dropped_bytes
+    for number, (kind, content) in enumerate(submission.exhibits if source.exhibits else (), 1):
+        try:
+            exhibit = read_exhibit(content, source.tables)
+        except Unreadable:  # a picture or a table of figures without its tags: it stays dropped
+            continue
+        if exhibit:
+            own = {"title": f"{facts['title']} {kind}", "meta": (*meta, ("exhibit", kind))}
+            made.append(_document(entry, exhibit, facts | own, number=number))
+            dropped -= len(content)
+    return made, dropped
 
 
 def _document(

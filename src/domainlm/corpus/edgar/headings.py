@@ -5,6 +5,7 @@ was the vote of security holders until 2010 and is mine safety since 2011; 1A, 1
 2005, 9C in 2021, 1C in 2023; Item 6 is reserved since 2021; exhibits were Item 14 until 2003.
 """
 
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -95,17 +96,18 @@ class Candidate:
     score: float
     linked: bool = False  # a link of the table of contents leads here
 
-    @property
+    @functools.cached_property
     def first(self) -> int:
         """Rank of the first item in the order of the form."""
         return rank(self.numbers[0])
 
-    @property
+    @functools.cached_property
     def last(self) -> int:
         """Rank of the last item."""
         return rank(self.numbers[-1])
 
 
+@functools.cache
 def rank(number: str) -> int:
     """Order of an item number: 1 < 1A < 1B < 2 ..."""
     digits = number.rstrip("ABCD")

@@ -25,6 +25,7 @@ from domainlm.corpus.edgar.headings import (
 )
 from domainlm.corpus.marks import Link
 
+_SIGNATURE = re.compile(r"SIGNATURE|Signature|S I G N A|signature")
 _SIGNATURES = re.compile(
     r"^[ \t|*#]*(?:\d{1,2}\. )?SIGNATURES?(?: PAGE)?[ \t|*:.]*$|^[ \t]*S I G N A T U R E S?[ \t]*$",
     re.I | re.M,
@@ -34,6 +35,12 @@ _PART_LINE = re.compile(
     r"\n[ \t|*-]*PART[ \t]+(?:[IV]{1,3}|[1-4])[.:\s|,\u2013—*-]*(?=\n|\Z)", re.I
 )
 _PART_REACH = 1500  # characters before a heading in which its part's line, and words on it, stand
+# The end of a row of an index: pages, a dash, or that there is nothing.
+_TO_PAGES = re.compile(
+    r"(?:[\s|][A-Z]?-?\d[\d\s,|*()\u2013—-]*|[-\u2013—]|n/?a|not applicable|none|\*)[\s*.|()]*"
+    r"(?:part [IV]+\s*)?\Z",
+    re.I,
+)
 _REFERENCE = re.compile(
     r"incorporated\s+(?:\S+\s+){0,4}by\s+(?:this\s+)?reference|by\s+reference\s+(?:\S+\s+){0,3}"
     r"incorporated|incorporated\s+herein",
@@ -84,8 +91,9 @@ _EXHIBIT_INDEX = re.compile(
 )
 _OFFICERS = re.compile(
     r"^[ \t|*(-]*(?:item[ \t]*[X\d]*[.:]?[ \t]*)?"
-    r"(?:(?:information|data)[ \t]+(?:about|on|concerning)[ \t]+)?(?:our|the)?[ \t]*executive[ \t]+officers(?:[ \t]+(?:and[ \t]+[^\n.]{0,40})?of[ \t]+"
-    r"[^\n.]{0,60})?[ \t|*):.]*(?:\(.*\)[ \t.]*)?$",
+    r"(?:(?:information|data)[ \t]+(?:about|on|concerning)[ \t]+)?(?:our|the)?[ \t]*"
+    r"executive[ \t]+officers(?:[ \t]+(?:and[ \t]+[^\n.]{0,40})?of[ \t]+[^\n.]{0,60})?"
+    r"[ \t|*):.]*(?:\(.*\)[ \t.]*)?$",
     re.I | re.M,
 )
 _CLAUSE = re.compile(
@@ -102,11 +110,11 @@ _ANSWER = re.compile(
 _CLOSED = {"1B", "4", "6", "9", "9C", "16"}  # items whose answer may be one such word
 
 _REPEATED = 0.6  # of score: what a heading in small letters lacks of one in capitals
-_INDEXED, _DENSE_ROW = 60_000, 420  # characters of a report, and of a row of an index
 
 _SHORT = 1500  # characters: an item that points elsewhere is at most so long,
 _VERY_SHORT = 700  # or so long where it only says "see" or "is set forth"
 _CORE = {"1", "1A", "7", "8"}
+_ROW = 420  # characters of a row of an index
 _SWALLOWS = 10_000  # characters of an item that may hold the next one
 _MOST_OF = 0.8  # of the text: no item is longer
 # Characters that items of their kind stay under, at the most, on the labelled filings and beyond.
@@ -136,9 +144,22 @@ def find_items(
     titles = TITLES_KSB if small else TITLES
     found = candidates(text, titles, links)
     chain = _best_chain(found, len(text))
-    if len(chain) < 3 and (bare := numbered(text, titles)):
-        chain = max(chain, _best_chain(bare, len(text)), key=len)
-    chain = [] if _is_index(chain, len(text)) else _first_of_each(chain, found)
+    if len(chain) < 3:
+        bare = numbered(text, titles)
+        other = _best_chain(bare, len(text))
+        if len(other) > len(chain):
+            found, chain = bare, other
+    listed: list[str] = []
+    while end := _index_end(chain, text):  # what it lists may be there, before it or behind
+        first = chain[0].start
+        for candidate in reversed(found):
+            if first - _ROW < candidate.start < first:
+                first = candidate.start
+        rows = [c for c in found if first <= c.start <= end]
+        listed += [number for row in rows for number in _covered(row)]
+        found = [c for c in found if c not in rows]
+        chain = _best_chain(found, len(text))
+    chain = _first_of_each(chain, found)
     sections = []
     for candidate, after in itertools.zip_longest(chain, chain[1:]):
         end = _end(text, candidate, after, small)
@@ -149,12 +170,14 @@ def find_items(
     if small or not form.upper().startswith("10-K") or form.upper().endswith("/A"):
         return tuple(sections)
     have = {number for candidate in chain for number in _covered(candidate)}
-    missing = [
-        Section(f"Item {number}", len(text), len(text), ("not_found",), 0.0)
+    wanted = [
+        number
         for number, since in _EXPECTED.items()
-        if number not in have and (since == datetime.date.min or (period and period >= since))
+        if since == datetime.date.min or (period and period >= since)
     ]
-    return (*sections, *missing)
+    missing = sorted({*wanted, *listed}.difference(have), key=rank)
+    nowhere = (len(text), len(text), ("not_found",), 0.0)
+    return (*sections, *(Section(f"Item {number}", *nowhere) for number in missing))
 
 
 def _covered(candidate: Candidate) -> list[str]:
@@ -210,10 +233,16 @@ def _best_chain(found: Sequence[Candidate], size: int) -> list[Candidate]:
     return chain if len(chain) > 1 or chain[0].score >= 2.5 else []
 
 
-def _is_index(chain: Sequence[Candidate], size: int) -> bool:
-    """All but one of many items are a row long: an index to pages, in a report without headings."""
-    lengths = sorted(b - a for a, b in itertools.pairwise([*(c.start for c in chain), size]))
-    return len(chain) >= 8 and size > _INDEXED and lengths[-3] < _DENSE_ROW
+def _index_end(chain: Sequence[Candidate], text: str) -> int:
+    """Where an index to pages ends that most of the chain are rows of; 0 where they are not."""
+    rows = [
+        after.start
+        for row, after in itertools.pairwise(chain)
+        if after.start - row.start < _ROW
+        and "\n\n" not in text[row.start : after.start]
+        and _TO_PAGES.search(text, row.start, after.start)
+    ]
+    return rows[-1] if len(rows) >= 5 and len(rows) >= 0.6 * (len(chain) - 1) else 0
 
 
 def _first_of_each(chain: Sequence[Candidate], found: Sequence[Candidate]) -> list[Candidate]:
@@ -275,7 +304,11 @@ def _answered(text: str, start: int, end: int) -> int:
 
 def _signatures(text: str, start: int, end: int) -> int:
     """Where the signature page begins between `start` and `end`, else `end`."""
-    places = [m.start() for m in _SIGNATURES.finditer(text, start, end)]
+    places = [
+        line
+        for match in _SIGNATURE.finditer(text, start, end)
+        if _SIGNATURES.match(text, line := text.rfind("\n", 0, match.start()) + 1)
+    ]
     for place in places:
         if _PURSUANT.search(text, place, place + 600):
             return place

@@ -11,10 +11,10 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from domainlm.corpus.marks import MARKS, PAGE, TARGET
+from domainlm.corpus.marks import END, MARKS, PAGE, TARGET
 
 _LONGEST = 130  # characters of a head, a foot or a number
-_TIMES = 4  # a head or foot appears at least so often
+_TIMES, _SENTENCE_TIMES = 5, 10  # a head or foot appears at least so often, a sentence oftener
 _BESIDE = 0.85  # share of its appearances beside other furniture
 _FEET = 8  # feet that hold the page number themselves appear at least so often
 
@@ -28,7 +28,10 @@ _CONTENTS = re.compile(
     r"index to (?:consolidated )?financial statements|contents|index)(?: \| \d{1,3})?",
     re.I,
 )
-_COUNTED = re.compile(r"\W*(?:note|item|exhibit|article|section|schedule|part|table)\b", re.I)
+_SENTENCE = re.compile(r"(?:\S+\s+){4}\S*\.$")
+_COUNTED = re.compile(
+    r"\W*(?:(?:note|item|exhibit|article|section|schedule|part|table)\b|\(#\)|#[.)])", re.I
+)
 _ANSWER = re.compile(r"\W*(?:none|not applicable|n/a|reserved|omitted|unchanged)\W*", re.I)
 _ROMAN = {"i": 1, "v": 5, "x": 10, "l": 50}
 
@@ -37,24 +40,32 @@ def without_furniture(text: str) -> str:
     """`text` (paragraphs a blank line apart, marks of links allowed) without page furniture."""
     paragraphs = text.split("\n\n")
     short = {
-        i: MARKS.sub("", p).strip() for i, p in enumerate(paragraphs) if len(p) < _LONGEST + 40
+        i: (MARKS.sub("", p) if END in p else p).strip()
+        for i, p in enumerate(paragraphs)
+        if len(p) < _LONGEST + 40
     }
     gone = {i for i, p in short.items() if not p or paragraphs[i] == PAGE}
-    gone |= _page_numbers(short) | _links(short)
+    gone |= _page_numbers(short, gone) | _links(short)
     keys: dict[str, list[int]] = defaultdict(list)
     for i, p in short.items():
         if i not in gone and len(p) < _LONGEST and not _ANSWER.fullmatch(p):
             keys[re.sub(r"\d+", "#", p)].append(i)
-    repeated = {key: places for key, places in keys.items() if len(places) >= _TIMES}
+    repeated = {
+        key: places
+        for key, places in keys.items()
+        if len(places) >= (_SENTENCE_TIMES if _SENTENCE.search(key) else _TIMES)
+    }
+    edges = len(gone)
     for key, places in repeated.items():
+        # Feet may be all the page numbers there are; else they stand beside other furniture.
         if "#" in key and len(places) >= _FEET and _counts_pages(key, places, short):
-            gone |= set(places)
+            gone |= {i for i in places if edges < len(places) or _beside(i, gone)}
     for _ in range(4):  # heads of several paragraphs: each round takes those beside the last
         for key, places in repeated.items():
-            beside = sum(1 for i in places if i in gone or i - 1 in gone or i + 1 in gone)
-            if beside >= _BESIDE * len(places) and any(c.isalpha() for c in key):
-                gone |= set(places[1:])
-    return _rejoined(paragraphs, gone) if gone else text
+            beside = [i for i in places if i in gone or _beside(i, gone)]
+            if len(beside) >= _BESIDE * len(places) and any(c.isalpha() for c in key):
+                gone |= set(beside) - {places[0]}
+    return _rejoined(paragraphs, gone)
 
 
 def joined(text: str) -> str:
@@ -63,8 +74,12 @@ def joined(text: str) -> str:
     return _rejoined(paragraphs, {i for i, p in enumerate(paragraphs) if p in ("", PAGE)})
 
 
-def _page_numbers(short: dict[int, str]) -> set[int]:
-    """Places of the numbers that count pages: each near, and in order with, its neighbour."""
+def _beside(i: int, gone: set[int]) -> bool:
+    return i - 1 in gone or i + 1 in gone
+
+
+def _page_numbers(short: dict[int, str], breaks: set[int]) -> set[int]:
+    """Places of the numbers that count pages: beside a break, or in order with their neighbours."""
     found: list[tuple[int, str, int]] = []
     for i, p in short.items():
         if len(p) < 24 and (match := _NUMBER.fullmatch(p)):
@@ -74,7 +89,8 @@ def _page_numbers(short: dict[int, str]) -> set[int]:
     series: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for i, name, value in found:
         series[name].append((i, value))
-    return {
+    beside = {i for i, _, _ in found if i - 1 in breaks or i + 1 in breaks}
+    return beside | {
         places[n][0]
         for places in series.values()
         for n in range(len(places))
@@ -123,7 +139,10 @@ def _rejoined(paragraphs: Sequence[str], gone: set[int]) -> str:
         else:
             out.append(carried + paragraph)
         broken, carried = False, ""
-    return "\n\n".join(out).strip()
+    text = "\n\n".join(out).replace(PAGE, "")
+    while "\n\n\n" in text:
+        text = text.replace("\n\n\n", "\n\n")
+    return text.strip()
 
 
 def _goes_on(before: str, after: str) -> bool:

@@ -1,4 +1,4 @@
-"""A file of EDGAR: the main document of a full submission, or a bare primary document.
+"""A file of EDGAR: the documents of a full submission, or a bare primary document.
 
 A full submission (EDGAR Filer Manual, volume II; "Public Dissemination Service") is an SGML
 header and then one <DOCUMENT> part a file: the report, its exhibits, graphics in uuencode, XBRL.
@@ -8,7 +8,7 @@ Submissions of the 1990s may stand in a PEM wrapper (-----BEGIN PRIVACY-ENHANCED
 import datetime
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from domainlm.corpus.extract import Unreadable, decode
 
@@ -19,7 +19,9 @@ _SIC = re.compile(r"\[?(\d{4})\]?\s*$")
 _TEXT = re.compile(rb"<TEXT>", re.I)
 _WRAPPER = re.compile(rb"</?(?:XBRL|XML)>", re.I)
 _PDF = re.compile(rb"<PDF>.*?</PDF>", re.I | re.S)
-_BINARY = re.compile(rb"\s*(?:<PDF>|begin [0-7]{3} |%PDF)", re.I)
+# uuencode (POSIX): lines of a length character and as many as that; ends with `end`.
+_UUENCODED = re.compile(rb"^begin [0-7]{3} [^\r\n]+\r?\n(?:[!-`][ -`]*\r?\n)*?end\r?$", re.M)
+_FIRST_ITEM = re.compile(rb"\bitem(?:\s|&nbsp;|&#160;)+1\b(?!\d)", re.I)
 _HTML = re.compile(
     r"<(?:!doctype html|html|body|div|font|td|br|p|span|center)(?:\s[^<>]*)?/?>|<!doctype html",
     re.I,
@@ -33,7 +35,8 @@ _HEADER_ALONE = 8_000  # bytes: a header without tags and documents is at most s
 class Submission:
     """The main document and what the header says; fields are empty where there is no header.
 
-    `dropped_bytes` counts the other documents of the submission (exhibits, graphics, data).
+    `exhibits` are the types and bytes of the documents EX-..., `dropped_bytes` counts all documents
+    but the main one (exhibits, graphics, data).
     """
 
     form: str
@@ -46,28 +49,49 @@ class Submission:
     body: str
     is_html: bool
     dropped_bytes: int
+    exhibits: tuple[tuple[str, bytes], ...] = ()
 
 
 def parse(data: bytes, forms: Sequence[str]) -> Submission:
     """The main document: the first whose type is one of `forms`, else 10-K..., else the first.
 
-    Raises `Unreadable`: `no main document` (a header alone, or no text), `truncated` (a document
-    without an end), or what `decode` raises.
+    Further documents of its type that do not begin with Item 1 again are parts of it. Raises
+    `Unreadable`: `no main document` (a header alone, or no text), `truncated` (a document without
+    an end), or what `decode` raises.
     """
     wanted = [f.upper() for f in forms]
     spans, header_end = _documents(data)
     if not spans:
         return _bare(data, wanted)
-    start, end = _main(data, spans, wanted)
-    whole = data[start:end]
-    text = _TEXT.search(whole)
-    content = whole[text.end() :] if text else whole
+    documents = [(_type(data[a : min(b, a + 2000)]), _content(data[a:b]), b - a) for a, b in spans]
+    readable = [d for d in documents if d[1].strip()]
+    if not readable:
+        raise Unreadable("no main document")
+    main = min(readable, key=lambda d: (d[0] not in wanted, not d[0].startswith("10-K")))
+    parts = [
+        d
+        for d in readable
+        if d is main or (d[0] == main[0] and not _FIRST_ITEM.search(d[1]) and d[0][:3] != "EX-")
+    ]
+    body = "\n".join(_decoded(content) for _, content, _ in parts)
+    fields = _fields(data[:header_end].decode("cp1252", "replace"))
+    found = _submission(
+        {"form": main[0], **fields}, body, sum(d[2] for d in documents) - sum(d[2] for d in parts)
+    )
+    exhibits = tuple((kind, content) for kind, content, _ in readable if kind.startswith("EX-"))
+    return replace(found, exhibits=exhibits)
+
+
+def _content(document: bytes) -> bytes:
+    """What stands in <TEXT>, without pictures, archives and PDFs; empty for a binary member."""
+    text = _TEXT.search(document, 0, 4000)
+    content = document[text.end() if text else 0 :]
     close = content.rfind(b"</TEXT>")
     content = _PDF.sub(b"", content[: close if close >= 0 else len(content)])
-    body = _decoded(_WRAPPER.sub(b"", content))
-    dropped = sum(b - a for a, b in spans) - (end - start)
-    fields = _fields(data[:header_end].decode("cp1252", "replace"))
-    return _submission({"form": _type(whole), **fields}, body, dropped)
+    if b"begin " in content:
+        content = _UUENCODED.sub(b"", content)
+    content = _WRAPPER.sub(b"", content)
+    return b"" if content.lstrip()[:5] == b"%PDF-" else content
 
 
 def _submission(fields: dict[str, str], body: str, dropped: int) -> Submission:
@@ -80,7 +104,7 @@ def _submission(fields: dict[str, str], body: str, dropped: int) -> Submission:
         accession=fields.get("accession", ""),
         sic=fields.get("sic", ""),
         body=body,
-        is_html=_is_html(body),
+        is_html=is_html(body),
         dropped_bytes=dropped,
     )
 
@@ -113,21 +137,6 @@ def _type(document: bytes) -> str:
     return match[1].decode("latin-1").strip().upper() if match else ""
 
 
-def _main(data: bytes, spans: list[tuple[int, int]], forms: list[str]) -> tuple[int, int]:
-    """The span of the main document; a member that holds only a picture or a PDF is none."""
-    kinds = [_type(data[a : min(b, a + 2000)]) for a, b in spans]
-    readable = []
-    for (start, end), kind in zip(spans, kinds, strict=True):
-        text = _TEXT.search(data, start, min(end, start + 4000))
-        at = text.end() if text else start
-        if data[at:end].strip() and not _BINARY.match(data, at, end):
-            readable.append(((start, end), kind))
-    if not readable:
-        raise Unreadable("no main document")
-    best = min(readable, key=lambda r: (r[1] not in forms, not r[1].startswith("10-K")))
-    return best[0]
-
-
 def _bare(data: bytes, forms: list[str]) -> Submission:
     """A primary document alone, or a submission whose SGML tags somebody has stripped.
 
@@ -158,7 +167,7 @@ def _decoded(data: bytes) -> str:
         raise
 
 
-def _is_html(body: str) -> bool:
+def is_html(body: str) -> bool:
     """Two different signs of HTML near the top, or an <html> tag (ASCII filings have <TABLE>)."""
     signs = {m.group().lower()[:5] for m in _HTML.finditer(body, 0, 100_000)}
     return len(signs) > 1 or "<html" in signs or "<!doc" in signs
