@@ -19,8 +19,8 @@ heading PART II (or the like) that ends an item is cut off, since no label has i
   `tenk`, which is `company_reports.TenK` and `get` of each item (sections by table of contents,
   heading or pattern; combined headings; cross-reference index), and `chunks`, the older
   `ChunkedDocument`, deprecated. `--route` takes one of them alone. Neither finds items in plain
-  text, which is therefore handed over with its blank lines as paragraphs (<p>); `--text wrapped`
-  wraps it as edgartools' own `Filing.html` does.
+  text, which is therefore handed over in paragraphs (<p>; lines, where none is blank); `--text
+  wrapped` wraps it as edgartools' own `Filing.html` does.
 - edgar-crawler: `ExtractItems.extract_items` over a file in RAW_FILINGS/10-K, `remove_tables`
   false, all items of its list.
 
@@ -73,7 +73,9 @@ def as_html(text: str, paragraphs: bool) -> str:
     if not paragraphs:
         return f"<html><body><div>{text.replace('<PAGE>', '')}</div></body></html>"
     text = _SGML.sub(" ", text).replace("<", "&lt;")
-    blocks = [b for b in re.split(r"\n\s*\n", text) if b.strip()]
+    blocks = re.split(r"\n\s*\n", text)
+    if len(blocks) < 20:  # no blank lines: some files have lost them
+        blocks = text.splitlines()
     return f"<html><head></head><body><p>{'</p><p>'.join(blocks)}</p></body></html>"
 
 
@@ -105,7 +107,8 @@ def chunks(html: str) -> Items:
     from edgar.files.htmltools import ChunkedDocument
 
     document = ChunkedDocument(html)
-    return {f"Item {i.split()[-1].upper()}": document[i] or "" for i in document.list_items()}
+    items = {i.split()[-1].upper(): i for i in document.list_items()}
+    return {f"Item {n}": document[items[n]] or "" for n in NUMBERS if n in items}
 
 
 def edgartools(text: str, routes: list[Callable[[str], Items]], paragraphs: bool) -> Items:

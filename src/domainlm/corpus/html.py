@@ -21,12 +21,11 @@ INLINE, INLINE_END = "\x06\x07"  # of a <div style="display:inline">: a span by 
 HIDDEN, HIDDEN_END = "\x11\x12"
 RULE = "\x13"  # a line across the page: where one ends, in most filings
 
-_BLOCKS = (
-    "p|div|ul|ol|dl|dt|dd|hr|h[1-6]|blockquote|center|section|article|aside|header|footer|main|"
-    "nav|address|fig(?:ure|caption)|form|fieldset|caption|type|sequence|filename"
-)
+# First what most tags are, spans and facts and ends of cells: it is quickest to tell them at once.
 _STRUCTURE = re.compile(
-    rf"<(?:(?=(t[dh])[\s>/])|(?=/?(tr|li)[\s>/])|(?=(br)[\s>/])|(?=/?(?:{_BLOCKS})[\s>/]))"
+    r"<(?!/?(?:span|ix:|font|a|b|i|u)[\s>/]|/?ix:|/t[dh])(?=(t[dh])[\s>/]|/?(?:(tr|li)|p|div|[uod]l|"
+    r"d[dt]|hr|h[1-6]|blockquote|center|section|article|aside|header|footer|main|nav|address|"
+    r"fig(?:ure|caption)|form|fieldset|caption|type|sequence|filename)[\s>/]|(br)[\s>/])"
 )
 _STRUCTURE_MARKS = (f"{PARAGRAPH}<", f"{CELL}<", f"{ROW}<", f"{BREAK}<")  # by the group's number
 _UPPER = re.compile("<[A-Z]")

@@ -23,16 +23,18 @@ class Link:
 
 def without_marks(text: str) -> tuple[str, tuple[Link, ...]]:
     """`text` without its marks, and the links whose two ends are in it."""
-    pieces, size, past = [], 0, 0
     places: dict[str, dict[str, int]] = {TARGET: {}, LINK: {}}
-    for match in MARKS.finditer(text):
-        pieces.append(text[past : match.start()])
-        size += match.start() - past
-        past = match.end()
-        places[match[1]].setdefault(match[2], size)
-    pieces.append(text[past:])
-    text = "".join(pieces)
-    for mark in (TARGET, LINK, END):  # a document may hold a reference to such a character
+    *marked, rest = text.split(END)
+    pieces, size = [], 0
+    for piece in marked:
+        at = max(piece.rfind(TARGET), piece.rfind(LINK))
+        if at >= 0 and piece[at + 1 :].isdecimal():
+            places[piece[at]].setdefault(piece[at + 1 :], size + at)
+            piece = piece[:at]
+        pieces.append(piece)
+        size += len(piece)
+    text = "".join([*pieces, rest])
+    for mark in (TARGET, LINK):  # a document may hold a reference to such a character
         text = text.replace(mark, "")
     targets = places[TARGET]
     found = ((number[:DIGITS], at) for number, at in places[LINK].items())

@@ -7,7 +7,7 @@ was the vote of security holders until 2010 and is mine safety since 2011; 1A, 1
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from domainlm.corpus.marks import Link
@@ -118,23 +118,27 @@ def candidates(
     text: str, titles: dict[str, tuple[str, ...]], links: Sequence[Link]
 ) -> list[Candidate]:
     """Every line that may be an item's heading, in the order of the text."""
-    lower = text.lower()
-    if len(lower) != len(text):  # a few letters change length; offsets must hold
-        lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-    if "I T E M" in text:
-        spaced = _LETTER_SPACED.sub(lambda m: "item" + m[1].lower() + "   ", text).lower()
-        lower = spaced if len(spaced) == len(text) else lower
     found: list[Candidate] = []
-    at = lower.find("item")
-    while at >= 0:
-        line = lower.rfind("\n", 0, at) + 1
-        if at - line <= 24 and _PREFIX.fullmatch(lower, line, at):
-            source = text if text[at : at + 4].lower() == "item" else lower
-            candidate = _candidate(source, at, titles)
+    spaced = text
+    if "I T E M" in text:
+        spaced = _LETTER_SPACED.sub(
+            lambda m: "ITEM" + m[1] + " " * (len(m[0]) - 4 - len(m[1])), text
+        )
+    for at in sorted(p for word in ("ITEM", "Item", "item") for p in occurrences(spaced, word)):
+        line = text.rfind("\n", 0, at) + 1
+        if at - line <= 24 and _PREFIX.fullmatch(text, line, at):
+            candidate = _candidate(spaced, at, titles)
             if candidate is not None:
                 found.append(candidate)
-        at = lower.find("item", at + 4)
     return _thinned(_without_contents(_with_links(text, found, links, titles)))
+
+
+def occurrences(text: str, word: str, start: int = 0, end: int | None = None) -> Iterator[int]:
+    """Where `word` stands in text[start:end]; finding is ten times as fast as matching."""
+    at = text.find(word, start, end)
+    while at >= 0:
+        yield at
+        at = text.find(word, at + 1, end)
 
 
 def numbered(text: str, titles: dict[str, tuple[str, ...]]) -> list[Candidate]:

@@ -21,11 +21,11 @@ from domainlm.corpus.edgar.headings import (
     Candidate,
     candidates,
     numbered,
+    occurrences,
     rank,
 )
 from domainlm.corpus.marks import Link
 
-_SIGNATURE = re.compile(r"SIGNATURE|Signature|S I G N A|signature")
 _SIGNATURES = re.compile(
     r"^[ \t|*#]*(?:\d{1,2}\. )?SIGNATURES?(?: PAGE)?[ \t|*:.]*$|^[ \t]*S I G N A T U R E S?[ \t]*$",
     re.I | re.M,
@@ -77,7 +77,7 @@ _APPENDED = re.compile(
 # Signs that the list of exhibits goes on after an index or a schedule.
 _RESUMED = re.compile(
     r"^[ \t|(]*(?:a\)[ \t|(]*)?(?:3|b|c)[.)]+[ \t|]*(?:\(?\d\)[ \t|]*)?exhibits?\b|"
-    r"item[ \t]+1[45]\(a\)|"
+    r"item[ \t]+1[45]\(a\)|^[ \t|]*exhibits[ \t]+required[ \t]+by[ \t]+item[ \t]+601|"
     r"^[ \t|(]*b\)[^\n]{0,40}reports?[ \t]+on[ \t]+form|^[ \t|]*exhibits?[ \t|:.]*$|"
     r"^[ \t|]*exhibit[ \t|]+(?:no\b|number)",
     re.I | re.M,
@@ -170,6 +170,7 @@ def find_items(
     if small or not form.upper().startswith("10-K") or form.upper().endswith("/A"):
         return tuple(sections)
     have = {number for candidate in chain for number in _covered(candidate)}
+    have |= {number.rstrip("ABCD") for number in have if number not in titles}  # "Item 5A" and 5B
     wanted = [
         number
         for number, since in _EXPECTED.items()
@@ -270,7 +271,7 @@ def _end(text: str, candidate: Candidate, after: Candidate | None, small: bool) 
     parts = list(_PART_LINE.finditer(text, max(heading - 1, end - _PART_REACH), end))
     if after and parts:
         end = parts[-1].start() + 1
-    end = _signatures(text, heading, end)
+    end = _signatures(text, heading, end, after is None)
     exhibits = {"14", "15", "13" if small else "15"}.intersection(candidate.numbers)
     if after is None or exhibits or number in ("9B", "9C", "16"):
         match = _AUDITORS.search(text, heading, end)
@@ -302,17 +303,21 @@ def _answered(text: str, start: int, end: int) -> int:
     return 0
 
 
-def _signatures(text: str, start: int, end: int) -> int:
-    """Where the signature page begins between `start` and `end`, else `end`."""
-    places = [
+def _signatures(text: str, start: int, end: int, last: bool) -> int:
+    """Where the signature page begins between `start` and `end`, else `end`.
+
+    Behind the last item the clause that is signed will do, where no heading stands.
+    """
+    places = sorted(
         line
-        for match in _SIGNATURE.finditer(text, start, end)
-        if _SIGNATURES.match(text, line := text.rfind("\n", 0, match.start()) + 1)
-    ]
+        for word in ("SIGNATURE", "Signature", "S I G N A")
+        for at in occurrences(text, word, start, end)
+        if _SIGNATURES.match(text, line := text.rfind("\n", 0, at) + 1)
+    )
     for place in places:
         if _PURSUANT.search(text, place, place + 600):
             return place
-    if not places and (match := _CLAUSE.search(text, start, end)):
+    if last and not places and (match := _CLAUSE.search(text, start, end)):
         places.append(match.start())
     return places[0] if places else end
 
@@ -327,7 +332,8 @@ def _flags(text: str, candidate: Candidate, after: Candidate | None, end: int) -
     longest = max(_LONGEST.get(n, len(text)) for n in numbers)
     short = length < 500 and not _CORE.isdisjoint(numbers)
     # Item 7 up to Item 9 may well hold Item 8, whose heading was not seen.
-    swallows = after is not None and candidate.last < rank("8") < after.first and length > _SWALLOWS
+    skips = after is not None and candidate.last < rank("8") and rank("8B") < after.first
+    swallows = skips and length > _SWALLOWS
     if short or swallows or length > longest or length > _MOST_OF * len(text):
         return ("suspicious_size",)
     return ()

@@ -53,7 +53,7 @@ def without_furniture(text: str) -> str:
     repeated = {
         key: places
         for key, places in keys.items()
-        if len(places) >= (_SENTENCE_TIMES if _SENTENCE.search(key) else _TIMES)
+        if len(places) >= _TIMES and (len(places) >= _SENTENCE_TIMES or not _SENTENCE.search(key))
     }
     edges = len(gone)
     for key, places in repeated.items():

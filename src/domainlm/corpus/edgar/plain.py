@@ -44,14 +44,12 @@ def unspaced(data: bytes) -> bytes:
 def one_space(data: bytes) -> bytes:
     """UTF-8 with runs of spaces and line ends as one space (tabs and form feeds are left).
 
-    Bytes and replacing: several times as fast as splitting a string, or a regular expression.
+    Bytes: several times as fast as a string, or a regular expression.
     """
-    data = unspaced(data).replace(b"\n", b" ").replace(b"\r", b" ")
-    for run in (b"        ", b"    ", b"  ", b"  "):
-        data = data.replace(run, b" ")
-    while b"  " in data:
-        data = data.replace(b"  ", b" ")
-    return data
+    return b" ".join(filter(None, unspaced(data).translate(_LINE_ENDS).split(b" ")))
+
+
+_LINE_ENDS = bytes.maketrans(b"\n\r", b"  ")
 
 
 def plain_to_text(text: str, tables: str = "keep") -> str:
