@@ -277,10 +277,16 @@ def test_vocabulary_mismatch_stops_first(home: Path, tmp_path: Path) -> None:
 
 
 def test_schedule_golden() -> None:
-    shares = [optimizers.schedule(s, 10, 0.2, 0.4) for s in range(10)]
-    assert shares == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
-    assert optimizers.schedule(0, 1, 0.03, 0.4) == 1.0
-    assert [optimizers.schedule(s, 4, 0.0, 1.0) for s in range(4)] == [1, 0.75, 0.5, 0.25]
+    def shares(steps: int, **settings: Any) -> list[float]:
+        arm = Train(name="a", model="gpt2-tiny", tokens=1, **settings)
+        return [optimizers.schedule(s, steps, arm) for s in range(steps)]
+
+    assert shares(10, warmup=0.2, decay=0.4) == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert shares(1) == [1.0]
+    assert shares(4, warmup=0.0, decay=1.0) == [1, 0.75, 0.5, 0.25]
+    cosine = shares(6, warmup=0.34, schedule="cosine", final=0.1)
+    assert cosine == pytest.approx([0.5, 1, 0.1 + 0.9 * (2 + 2**0.5) / 4, 0.55,
+                                    0.1 + 0.9 * (2 - 2**0.5) / 4, 0.1])  # fmt: skip
 
 
 def test_muon_agrees_with_torch() -> None:

@@ -127,6 +127,10 @@ class Train(Part):
     learning_rate: float | None = Field(None, gt=0, description="peak (default: the preset's)")
     warmup: float = Field(0.03, ge=0, lt=1, description="share of steps of warm-up")
     decay: float = Field(0.4, ge=0, le=1, description="share of steps of linear decay at the end")
+    schedule: Literal["wsd", "cosine"] = Field(
+        "wsd", description="after warm-up: stable and linear decay, or one cosine to the end"
+    )
+    final: float = Field(0.0, ge=0, le=1, description="learning rate at the end, of the peak")
     micro_batch: int | None = Field(None, ge=1, description="windows a pass (default: by memory)")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="autocast")
 

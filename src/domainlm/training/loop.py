@@ -135,7 +135,7 @@ class Trainer:
                 why=f"loss {loss}, gradient norm {float(norm)}: training has diverged",
                 fix=f"a lower rate: --set train.N.learning_rate={settings.learning_rate / 3:.1e}",
             )
-        share = optimizers.schedule(self.step, plan.steps, recipe.warmup, recipe.decay)
+        share = optimizers.schedule(self.step, plan.steps, recipe)
         optimizers.set_rate(self.optimizers, settings.learning_rate * share)
         for optimizer in self.optimizers:
             optimizer.step()

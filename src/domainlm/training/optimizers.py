@@ -1,11 +1,13 @@
 """AdamW for everything, or Muon for the hidden matrices and AdamW for the rest."""
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
+from domainlm.recipe import Train
 from domainlm.training import hardware, models
 from domainlm.training.presets import Settings
 
@@ -82,13 +84,20 @@ def orthogonalize(matrix: Tensor, coefficients: tuple[float, float, float]) -> T
     return x.T if tall else x
 
 
-def schedule(step: int, steps: int, warmup: float, decay: float) -> float:
-    """The share of the peak rate at update `step` (from 0) of `steps`: up, level, down to zero.
+def schedule(step: int, steps: int, recipe: Train) -> float:
+    """The share of the peak rate at update `step` (from 0) of `steps`: up, then down to `final`.
 
-    `warmup` and `decay` are shares of `steps` (warm-up, stable, decay: Hu et al. 2024).
+    `warmup` and `decay` are shares of `steps` (warm-up, stable, decay: Hu et al. 2024); a cosine
+    (Loshchilov and Hutter 2017) falls from the end of warm-up on.
     """
-    rising, falling = int(warmup * steps), int(decay * steps)
-    return min(1.0, (step + 1) / max(rising, 1), (steps - step) / max(falling, 1))
+    rising, falling = int(recipe.warmup * steps), int(recipe.decay * steps)
+    rise = min(1.0, (step + 1) / max(rising, 1))
+    if recipe.schedule == "cosine":
+        done = max(0, step + 1 - rising) / max(1, steps - rising)
+        fall = (1 + math.cos(math.pi * done)) / 2
+    else:
+        fall = min(1.0, (steps - step) / max(falling, 1))
+    return rise * (recipe.final + (1 - recipe.final) * fall)
 
 
 def set_rate(optimizers: list[Optimizer], rate: float) -> None:
