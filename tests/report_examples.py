@@ -109,6 +109,14 @@ def example(
         },
         "loss": loss,
         "gaps": gaps,
+        "slices": [
+            {"model": m, "split": split, "by": "section", "value": value, "documents": n,
+             "groups": min(n, groups), "bytes": 8192 * n, "bits_per_byte": bits + more,
+             "ci95": (bits + more - 0.05, bits + more + 0.06) if n > 5 else None}
+            for split, rows in scores.items()
+            for value, n, more in (("Item 1", 24, 0.01), ("Item 7", 31, -0.027), ("Item 8", 5, 0.2))
+            for m, bits in rows.items()
+        ],
         "probe": [
             {"task": "section of a passage", "features": f, "labels": ["Item 1", "Item 7"],
              "labels_per_class": 16, "train_passages": 64, "test_passages": 256, "accuracy": a,

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 
 from domainlm import pipeline, recipe
 from domainlm.artifacts import read_json
-from domainlm.corpus import documents, sources, split
+from domainlm.corpus import documents, prompts, sources, split
+from domainlm.corpus.extract import tidy
+from domainlm.corpus.html import html_to_text
+from domainlm.corpus.sections import LABEL, folder_sections, markdown_sections, read_html
 from domainlm.errors import DomainLMError
 from domainlm.recipe import Source, Split
 
@@ -238,6 +241,217 @@ def test_prompts_are_held_out_openings(tmp_path: Path) -> None:
         document = by_id[prompt["document_id"]]
         assert document.split in documents.HELD_OUT
         assert prompt["text"] + prompt["true_text"] in document.text
+
+
+# --- sections of corpora that are no filings ------------------------------------------------
+
+MARKDOWN = """---
+title: no heading
+date: 2020-01-01
+---
+lead
+
+# Valves, a manual #
+intro
+```sh
+# comment
+```
+Safety
+------
+two lines of a paragraph
+are no title
+---
+## `C#` and C#
+- ```py
+  # code in a list
+  ```
+~~~
+## code
+~~~
+    # indented
+#hashtag
+- an item
+---
+### third level
+#
+"""
+
+
+def cut(text: str, found: tuple[documents.Section, ...]) -> list[tuple[str, str]]:
+    return [(s.label, text[s.start : s.end]) for s in found]
+
+
+def check(text: str, found: tuple[documents.Section, ...]) -> None:
+    """Sections follow each other up to the end of the text."""
+    assert [s.start for s in found[1:]] == [s.end for s in found[:-1]]
+    assert not found or (found[0].start >= 0 and found[-1].end == len(text))
+    assert all(s.start < s.end and s.label and len(s.label) <= LABEL for s in found)
+    assert all(s.label == " ".join(s.label.split()) for s in found)
+
+
+def test_markdown_is_cut_at_its_two_highest_levels() -> None:
+    text = tidy(MARKDOWN)
+    found = markdown_sections(text)
+    check(text, found)
+    labels = ["Valves, a manual", "Safety", "`C#` and C#"]
+    assert [s.label for s in found] == labels
+    starts = ("# Valves", "Safety\n---", "## `C#`")
+    for (_, words), start in zip(cut(text, found), starts, strict=True):
+        assert words.startswith(start)
+    assert markdown_sections(text.replace("# Valves", "#### Valves"))[-1].label == "third level"
+    assert markdown_sections("no heading\n\n    # code") == ()
+    assert [s.label for s in markdown_sections("# " + "long " * 40)] == [("long " * 16).strip()]
+
+
+words = st.text("ab#-=`é ", min_size=1, max_size=12).map(lambda t: f"w{t}w")
+blocks = st.lists(
+    st.one_of(
+        st.tuples(st.integers(1, 6), words).map(lambda b: (b[0], b[1], f"{'#' * b[0]} {b[1]}")),
+        st.tuples(st.integers(1, 2), words).map(
+            lambda b: (b[0], b[1], f"{b[1]}\n{'==--'[b[0]] * 3}")
+        ),
+        words.map(lambda w: (0, w, f"{w}\n{w}")),
+        words.map(lambda w: (0, w, f"```\n# {w}\n{w}\n===\n```")),
+        words.map(lambda w: (0, w, f"> # {w}")),
+    ),
+    max_size=12,
+)
+
+
+@given(blocks)
+def test_every_heading_of_two_levels_and_nothing_else(found: list[tuple[int, str, str]]) -> None:
+    text = tidy("\n\n".join(block for *_, block in found))
+    kept = sorted({level for level, *_ in found if level})[:2]
+    expected = [(" ".join(w.split()), block) for level, w, block in found if level in kept]
+    sections = markdown_sections(text)
+    check(text, sections)
+    assert [s.label for s in sections] == [label for label, _ in expected]
+    for section, (_, block) in zip(sections, expected, strict=True):
+        assert text[section.start :].startswith(block)
+
+
+@given(st.text("#=-`~ \n\tab>|*1.:", max_size=200))
+def test_any_markdown_has_sections_in_order(raw: str) -> None:
+    text = tidy(raw)
+    sections = markdown_sections(text)
+    check(text, sections)
+    for label, part in cut(text, sections):
+        assert part.startswith("#") or part.startswith(label[:1])
+        assert label[:20] in " ".join(part.split())
+
+
+PAGE = """<html><head><title>A title</title><script>document.write("<h1>no</h1>")</script></head>
+<body><div style="display:none"><h1>Hidden</h1></div><!-- <h1>comment</h1> -->
+lead <H1 class="a">A manual<br>of   valves</H1><p>Some   words</p><h2> </h2>
+<h2><a id=q></a><span> First </span> part</h2>text
+<table><tr><td><h2>In a cell</h2></td><td>more</td></tr><tr><td>1</td><td>2</td></tr></table>
+<h3>third</h3> x <h2>unclosed<p>paragraph</p><h4>low</h4><h2>First part</h2> &lt;h1>no&lt;/h1>
+<h2></h2></body></html>"""
+
+
+def test_html_is_cut_at_headings_that_are_shown() -> None:
+    text, found = read_html(PAGE, "keep")
+    check(text, found)
+    assert text == tidy(html_to_text(PAGE))
+    assert [s.label for s in found] == [
+        "A manual of valves", "First part", "In a cell", "unclosed", "First part"
+    ]  # fmt: skip
+    for label, part in cut(text, found):
+        assert " ".join(part.split()).startswith(label)
+    assert read_html("<p>a</p><h4>b</h4>", "keep") == ("a\n\nb", ())
+    assert read_html("<h3>a</h3>b", "keep")[1][0].label == "a"
+    assert read_html("", "keep") == ("", ())
+
+
+tags = ["<h1>", "</h1>", "<H2 a='>'>", "</h2>", "<h3 id=a>", "</h3 >", "<h1/>", "<p>", "</p>"]
+tags += ["<b>", "</b>", "<br>", "<td>", "<table><tr><td>", "</table>", "<pre>", "</pre>", "<hr>"]
+tags += ["<div hidden>", "</div>", "<!--", "-->", "<script>", "</script>", "one", " two ", "3\n"]
+
+
+@given(st.lists(st.sampled_from(tags), max_size=25).map("".join))
+def test_any_html_has_sections_in_order(html: str) -> None:
+    text, found = read_html(html, "keep")
+    check(text, found)
+    assert not set(text) & set("\x14\x15\x16\x17") and text == tidy(text)
+    assert text.split() == html_to_text(html).split() or "|" in text
+    for label, part in cut(text, found):
+        assert " ".join(part.split()).startswith(label)
+
+
+@pytest.mark.parametrize(
+    ("path", "group", "label"),
+    [
+        ("ann/letters/1.txt", "^([^/]+)/", "letters"),
+        ("ann/old/letters/1.txt", "^([^/]+)/", "letters"),
+        ("letters/ann.txt", r"([^/]+)\.txt$", "letters"),
+        ("letters/1.txt", "file", "letters"),  # every file for itself
+        ("letters/rows.jsonl", "author", "letters"),
+        ("letters/1.txt", "^(x)?", "letters"),
+        ("ann/1.txt", "^([^/]+)/", None),  # the folder is the group
+        ("company-12/1.txt", r"company-(\d+)", None),
+        ("letters/ann/1.txt", "folder", None),
+        ("1.txt", "file", None),
+        ("xml/dom/minidom.py", "^([^/.]+)", None),
+    ],
+)
+def test_folders_below_the_group_are_sections(path: str, group: str, label: str | None) -> None:
+    found = folder_sections(path, group, "text")
+    assert found == ((documents.Section(label, 0, 4),) if label else ())
+
+
+def test_sections_of_a_folder_of_notes(tmp_path: Path) -> None:
+    top = tmp_path / "text"
+    for who in "abcdef":
+        for name, text in {
+            "work/note.md": f"# Plan of {who}\n\n{PROSE}\n\n## Costs\n\n{PROSE}",
+            "work/page.html": f"<h1>Page of {who}</h1><p>{PROSE}</p>",
+            "work/plain.txt": f"{who} writes. # {PROSE}",
+            "top.txt": f"# {who} again. {PROSE}",
+            "work/rows.jsonl": json.dumps({"text": f"# {who} in a row. {PROSE}"}),
+        }.items():
+            (top / who / name).parent.mkdir(parents=True, exist_ok=True)
+            (top / who / name).write_text(text)
+    run = run_corpus(tmp_path, top, "source.group='^([^/]+)/'")
+    found = {d.uri: [s.label for s in d.sections] for d in rows(run)}
+    assert found["a/work/note.md"] == ["Plan of a", "Costs"]
+    assert found["a/work/page.html"] == ["Page of a"]
+    assert found["a/work/plain.txt"] == found["a/work/rows.jsonl#0"] == ["work"]
+    assert found["a/top.txt"] == []
+
+
+def sectioned(number: int, *sections: tuple[str, tuple[str, ...]]) -> documents.Document:
+    """A held-out document of long sections, given by their labels and flags."""
+    text, spans = "", []
+    for label, flags in sections:
+        start = len(text)
+        text += f"{label} of {number}. " + PROSE * 15
+        spans.append(documents.Section(label, start, len(text), flags))
+    return documents.Document(
+        f"d{number}", f"g{number}", None, f"t{number}", f"u{number}", "0" * 64, text,
+        tuple(spans), "unseen",
+    )  # fmt: skip
+
+
+def test_openings_are_of_sections_without_doubts(tmp_path: Path) -> None:
+    path = tmp_path / "d.parquet"
+    flags = ("not_found", "incorporated_by_reference", "suspicious_size")
+    doubtful = [sectioned(n, ("Item 1A", (flag,)), ("Item 9", ())) for n, flag in enumerate(flags)]
+    documents.write(path, doubtful)
+    assert {p["source"][4:] for p in prompts.choose([path], 3, 1, False)} == {"Item 9"}
+    documents.write(path, [sectioned(1, ("Item 9", ()), ("Item 7", ()))])
+    assert prompts.choose([path], 1, 1, False)[0]["source"] == "t1, Item 7"
+
+
+def test_openings_take_turns_by_frequency(tmp_path: Path) -> None:
+    path = tmp_path / "d.parquet"
+    labels = [(f"Title {n}", "Costs", "Zeal", "Aims") for n in range(9)]
+    found = [sectioned(n, *((label, ()) for label in own)) for n, own in enumerate(labels)]
+    found.append(sectioned(9, ("Costs", ())))
+    documents.write(path, found)
+    chosen = [p for p in prompts.choose([path], 10, 1, False) if p["document_id"] != "d9"]
+    assert {p["source"].split(", ")[1] for p in chosen} == {"Costs", "Aims", "Zeal"}
+    assert chosen == [p for p in prompts.choose([path], 10, 1, False) if p["document_id"] != "d9"]
+    assert all(p["text"].startswith(p["source"].split(", ")[1]) for p in chosen)
 
 
 def test_a_document_survives_its_file(tmp_path: Path) -> None:

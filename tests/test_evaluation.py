@@ -1,10 +1,11 @@
 """The evaluation: losses against an independent recomputation, spans, samples, probe, stage."""
 
+import dataclasses
 import json
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from domainlm.artifacts import Run
 from domainlm.corpus import documents
+from domainlm.corpus.documents import Document, Section
 from domainlm.errors import DomainLMError
 from domainlm.evaluation import assemble, baselines, loss, models, probe, samples, spans, stage
 from domainlm.evaluation.evidence import Evidence, load
-from evaluation_helpers import filings, make_run, prose, tiny
+from evaluation_helpers import TOPICS, filings, make_run, prose, tiny
 
 KINDS = ("gpt2", "llama", "qwen3", "nanochat")
 TEXTS = (
@@ -198,6 +200,73 @@ def test_spans_are_spread_over_groups_and_stable(tmp_path: Path) -> None:
     assert 3000 < len(spans.primer(paths, 10**7, 1)) < 20_000  # there is no more
 
 
+def test_a_span_is_of_the_section_that_most_of_it_lies_in(tmp_path: Path) -> None:
+    sections = [Section("a", 0, 40), Section("b", 40, 100, ("suspicious_size",))]
+    sections += [Section("c", 100, 200), Section("d", 200, 200, ("not_found",))]
+    found = [spans.section_of(sections, *ends) for ends in ((0, 40), (20, 61), (19, 59), (30, 90))]
+    assert found == ["a", "", "a", ""]
+    assert [spans.section_of(sections, *ends) for ends in ((80, 121), (80, 120))] == ["c", ""]
+    assert spans.section_of([], 0, 10) == ""
+
+    rows = filings("unseen", 5)
+    documents.write(tmp_path / "d.parquet", rows)
+    texts = {d.id: d for d in rows}
+    chosen = spans.choose([tmp_path / "d.parquet"], "unseen", 5, 500, 1)
+    assert {s.section for s in chosen} <= {"", *TOPICS}
+    for span in chosen:
+        held = {s.label: range(s.start, s.end) for s in texts[span.document].sections}
+        inside = [n in held[span.section] for n in range(span.start, span.start + len(span.text))]
+        assert sum(inside) * 2 > len(inside)
+    plain = [dataclasses.replace(s, section="") for s in chosen]
+    assert spans.held_out_sha256(plain) == spans.held_out_sha256(chosen)  # runs stay comparable
+
+
+def slice_rows(*rows: tuple[str, str, str, int, float]) -> dict[str, list[dict[str, Any]]]:
+    """Rows of `documents.parquet` by model, of (model, section, group, bytes, bits)."""
+    table: dict[str, list[dict[str, Any]]] = {}
+    for number, (model, section, group, size, bits) in enumerate(rows):
+        span = spans.Span(f"d{number}", group, "unseen", "t", 0, "x", size, section)
+        row = assemble.document_row(model, span, None, bits * math.log(2))
+        table.setdefault(model, []).append(row)
+    return table
+
+
+def test_slices_by_hand() -> None:
+    table = slice_rows(
+        ("stock", "Item 9A", "a", 10, 10.0), ("stock", "Item 9A", "a", 10, 10.0),
+        ("stock", "Item 9A", "b", 10, 30.0), ("stock", "Item 9A", "b", 10, 30.0),
+        ("stock", "Item 9A", "c", 10, 5.0),
+        *(("stock", "Item 10", "a", 10, 20.0) for _ in range(5)),
+        *(("stock", "Item 7", str(n), 10, 20.0) for n in range(4)),  # too few
+        *(("stock", "", str(n), 10, 20.0) for n in range(9)),  # in no section
+    )  # fmt: skip
+    first, second = assemble._slices("unseen", table)
+    assert (first.by, first.value, second.value) == ("section", "Item 9A", "Item 10")
+    assert (first.model, first.split) == ("stock", "unseen")
+    assert first.bits_per_byte == pytest.approx(85 / 50)
+    assert (first.documents, first.groups, first.bytes) == (5, 3, 50)
+    assert first.ci95 == pytest.approx((0.5, 3.0))  # all draws of c, or all of b
+    assert second.bits_per_byte == pytest.approx(2.0)
+    assert second.ci95 is None  # one group
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(1, 99)), min_size=1)
+)
+def test_slices_add_up_to_the_losses(drawn: list[tuple[str, int, int]]) -> None:
+    spread = [(section, f"g{group}", size, size * 1.5 + group) for section, group, size in drawn]
+    table = slice_rows(*(("m", *row) for row in spread for _ in range(assemble.SLICE_DOCUMENTS)))
+    whole = assemble._loss("m", "unseen", table["m"])
+    found = list(assemble._slices("unseen", table))
+    assert [s.value for s in found] == sorted({section for section, *_ in drawn})
+    assert sum(s.bytes for s in found) == whole.bytes
+    assert sum(s.documents for s in found) == whole.documents
+    assert sum(s.bits_per_byte * s.bytes for s in found) == pytest.approx(
+        whole.bits_per_byte * whole.bytes
+    )
+
+
 def test_compressors_cost_what_they_write() -> None:
     text, primer = prose("held out", 300), prose("train", 3000).encode()
     alone = {name: baselines.nats(name, [text], primer)[0] for name in baselines.NAMES}
@@ -272,6 +341,34 @@ def test_probe_tells_sections_apart(tmp_path: Path) -> None:
     assert words.majority == pytest.approx(1 / 3)
 
 
+def relabelled(
+    rows: list[Document], label: Callable[[Document, Section], Section]
+) -> list[Document]:
+    return [dataclasses.replace(d, sections=tuple(label(d, s) for s in d.sections)) for d in rows]
+
+
+def test_probe_takes_headings_that_recur(tmp_path: Path) -> None:
+    """Each document has a title of its own; two headings are in all."""
+    path = tmp_path / "documents-0.parquet"
+    rows = [*filings("train", 6, 2), *filings("unseen", 6)]
+    names = {"Item 1": "", "Item 1A": "Dangers", "Item 7": "Figures"}
+
+    def heading(document: Document, section: Section) -> Section:
+        label = names[section.label] or f"The story of {document.id}"
+        return dataclasses.replace(section, label=label)
+
+    documents.write(path, relabelled(rows, heading))
+    chosen, note = probe.passages([path], 64, 1)
+    assert note == "" and {p.label for p in chosen} == {"Dangers", "Figures"}
+    assert chosen == probe.passages([path], 64, 1)[0]
+
+    def doubtful(document: Document, section: Section) -> Section:
+        return dataclasses.replace(heading(document, section), flags=("suspicious_size",))
+
+    documents.write(path, relabelled(rows, doubtful))
+    assert probe.passages([path], 64, 1)[0] == []
+
+
 def test_probe_says_why_there_is_none(tmp_path: Path) -> None:
     path = tmp_path / "documents-0.parquet"
     documents.write(path, [*filings("train", 6), *filings("unseen", 3)])
@@ -297,6 +394,14 @@ def carry_out(run: Run) -> Evidence:
 
 def test_stage_end_to_end(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
+    for path in documents.paths(run.root):
+        rows = list(documents.read([path]))
+        documents.write(
+            path,
+            relabelled(
+                rows, lambda d, s: dataclasses.replace(s, label="Text") if d.split == "seen" else s
+            ),
+        )
     found = carry_out(run)
     names = ["stock", "scratch", "continued", *baselines.NAMES]
     assert list(found.models) == names
@@ -324,6 +429,15 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
     by = {(r.model, r.split): r.bits_per_byte for r in found.loss}
     for gap in found.gaps:
         assert gap.bits_per_byte == pytest.approx(by[gap.a, gap.split] - by[gap.b, gap.split])
+
+    assert [(s.model, s.split, s.value) for s in found.slices] == [
+        (name, "seen", "Text") for name in names
+    ]
+    for row in found.slices:  # they are all there is, so they are the losses again
+        whole = next(r for r in found.loss if (r.model, r.split) == (row.model, row.split))
+        assert (row.bits_per_byte, row.ci95) == (whole.bits_per_byte, whole.ci95)
+        assert (row.documents, row.groups, row.bytes) == (6, 6, whole.bytes)
+    assert {t["section"] for t in table if t["split"] == "seen"} == {"Text"}
 
     written = list(assemble.read_lines(run.root / "evaluation/samples.jsonl"))
     assert len(written) == 3 * 2

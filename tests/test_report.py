@@ -323,6 +323,50 @@ def test_the_page_names_keys_stock_notes_and_tfidf_first() -> None:
     assert "No stock model could be measured" in rendered("no_stock")
 
 
+def sections_of(text: str) -> str:
+    found = re.search("<table[^>]*>\n<caption>By section.*?</table>", text, re.DOTALL)
+    return found[0] if found else ""
+
+
+def test_losses_by_section_are_a_small_table() -> None:
+    table = sections_of(rendered("continued_wins"))
+    rows = re.findall("<tr>(.*?)</tr>", table)
+    cells = [re.findall(r">([^<>]+)</t[hd]>", row) for row in rows]
+    assert cells[0][:3] == ["Section", "Filings", "Companies"]
+    assert cells[0][3:] == [view.label(VARIANTS["continued_wins"], "stock"), "scratch", "continued"]
+    assert cells[2] == [
+        "Item 7", "31", "31", "0.954 (0.904 to 1.014)", "1.137 (1.087 to 1.197)",
+        "0.815 (0.765 to 0.875)",
+    ]  # fmt: skip
+    assert cells[3][3] == "1.181" and len(cells) == 4  # one group: no interval
+    assert "companies never trained on" in table and "PPMd" not in table
+    assert sections_of(rendered("no_unseen")).count("<tr>") == 4
+    assert not sections_of(rendered("nothing"))
+    rows = VARIANTS["continued_wins"].model_dump()["slices"][:3]
+    whole = example(slices=[{**r, "documents": 92} for r in rows])
+    assert not sections_of(page.render(whole, [], PNG))
+
+
+def test_a_hostile_heading_is_text_and_many_are_cut() -> None:
+    rows = VARIANTS["continued_wins"].model_dump()["slices"]
+    nasty = f"{HOSTILE}</td><script>1</script>\n{{{{ 7 * 7 }}}}"
+    evidence = view.tidy(example(slices=[{**r, "value": nasty} for r in rows[:1]]))
+    text = page.render(evidence, [], PNG)
+    assert "<script" not in text and "&lt;script&gt;1&lt;/script&gt; {{ 7 * 7 }}" in text
+    assert sections_of(text).count(words.NOT_MEASURED) == 2  # by the arms
+    Balance().feed(text)
+    many = [{**rows[0], "value": f"Item {n}", "documents": 5 + n} for n in range(30)]
+    table = sections_of(page.render(view.tidy(example(slices=many)), [], PNG))
+    assert table.count("<tr>") == 1 + page.SECTIONS and "the 20 most frequent" in table
+    assert "Item 29<" in table and "Item 9<" not in table
+
+
+def test_evidence_without_slices_is_read() -> None:
+    data = VARIANTS["continued_wins"].model_dump()
+    del data["slices"]
+    assert Evidence.model_validate(data | {"schema_version": 1}).slices == []
+
+
 def test_hostile_text_is_text() -> None:
     evidence = VARIANTS["hostile"]
     rows = samples(evidence, {name: f"{HOSTILE}</p><img src=x>" for name in TEXTS})

@@ -47,8 +47,9 @@ class Section:
     """A labelled span of a document's text: characters `start` up to, not including, `end`.
 
     Labels of filings are canonical: `Item 1`, `Item 9A` (also for 9A(T)), `Items 1 and 2` for a
-    combined heading. `flags` name doubts (`incorporated_by_reference`, `suspicious_size`), and
-    `not_found` an item that should be there: its span is empty. `confidence` is 0 to 1.
+    combined heading; elsewhere they are headings, or the folder of the file. `flags` name doubts
+    (`incorporated_by_reference`, `suspicious_size`), and `not_found` an item that should be there:
+    its span is empty. `confidence` is 0 to 1.
     """
 
     label: str

@@ -1,13 +1,15 @@
 """The evaluation's prompts: real held-out openings, chosen by rule before anything is trained.
 
 The rule: held-out documents in the order of their hashes, `unseen` before `seen`, one prompt a
-group; labels take turns where there are sections. The prompt is the first 240 characters of the
-section (or document), cut at white space; the 700 after it are what the author really wrote.
-For filings the three classic openings follow.
+group; where there are sections, labels take turns: certain items of filings, else the labels that
+most held-out documents have. A section with a flag opens nothing. The prompt is the first 240
+characters of the section (or document), cut at white space; the 700 after it are what the author
+really wrote. For filings the three classic openings follow.
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +28,15 @@ CLASSIC = (
 
 def choose(paths: Sequence[Path], count: int, seed: int, filings: bool) -> list[dict[str, Any]]:
     """`count` prompts (and the classics for filings) as rows of `corpus/prompts.json`."""
-    held_out = sorted(
-        ((d.split == "seen", sha256_bytes(f"{seed}|prompt|{d.id}".encode()), d.id, d.group)
-         for d in documents.read(paths, HELD_OUT)),
-    )  # fmt: skip
+    held_out = []
+    common: Counter[str] = Counter()  # label -> held-out documents that could open with it
+    for d in documents.read(paths, HELD_OUT):
+        place = sha256_bytes(f"{seed}|prompt|{d.id}".encode())
+        held_out.append((d.split == "seen", place, d.id, d.group))
+        common.update(list(_starts(d)))
     wanted: dict[str, int] = {}
     groups: set[str] = set()
-    for *_, id_, group in held_out:
+    for *_, id_, group in sorted(held_out):
         if group not in groups and len(wanted) < 4 * count:
             groups.add(group)
             wanted[id_] = len(wanted)
@@ -41,7 +45,7 @@ def choose(paths: Sequence[Path], count: int, seed: int, filings: bool) -> list[
     )
     rows: list[dict[str, Any]] = []
     for document in chosen:
-        label, start = _opening(document, len(rows))
+        label, start = _opening(document, len(rows), common)
         text = document.text[start : start + PROMPT + TRUE]
         cut = _space_before(text, PROMPT)
         if len(rows) < count and cut > 60 and len(text) > cut + 200:
@@ -68,14 +72,21 @@ def choose(paths: Sequence[Path], count: int, seed: int, filings: bool) -> list[
     return rows
 
 
-def _opening(document: Document, turn: int) -> tuple[str, int]:
+def _starts(document: Document) -> dict[str, int]:
+    """Labels and starts of the sections that are long enough and beyond doubt."""
+    long = PROMPT + TRUE
+    return {s.label: s.start for s in document.sections if not s.flags and s.end - s.start > long}
+
+
+def _opening(document: Document, turn: int, common: Mapping[str, int]) -> tuple[str, int]:
     """Label and start of the section to open with; the document's own start without sections."""
-    spans = {s.label: s for s in document.sections if s.end - s.start > PROMPT + TRUE}
-    labels = [label for label in PREFERRED if label in spans] or list(spans)
+    starts = _starts(document)
+    labels = [label for label in PREFERRED if label in starts]
+    labels = labels or sorted(starts, key=lambda label: (-common[label], label))
     if not labels:
         return "", len(document.text) - len(document.text.lstrip())
     label = labels[turn % min(3, len(labels))]
-    return label, spans[label].start
+    return label, starts[label]
 
 
 def _space_before(text: str, position: int) -> int:

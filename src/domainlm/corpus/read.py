@@ -19,7 +19,7 @@ from domainlm.corpus.documents import Document, Section
 from domainlm.corpus.edgar.filing import read_exhibit, read_filing
 from domainlm.corpus.edgar.tree import Filing, in_industry
 from domainlm.corpus.extract import Unreadable, decode, tidy
-from domainlm.corpus.html import html_to_text
+from domainlm.corpus.sections import folder_sections, markdown_sections, read_html
 from domainlm.recipe import Source
 
 FILING_DELAY = datetime.timedelta(days=90)  # period to filing, where no filing date is known
@@ -81,12 +81,18 @@ def _read(base: Path, entry: sources.Entry, source: Source) -> tuple[list[Docume
         text = decode(path.read_bytes())
     except OSError as error:
         raise Unreadable("unreadable") from error
+    found: tuple[Section, ...] = ()
     if path.suffix.lower() in {".html", ".htm"}:
-        text = html_to_text(text, source.tables)
-    text = tidy(text)
+        text, found = read_html(text, source.tables)
+    else:
+        text = tidy(text)
     if not text.strip():
         raise Unreadable("empty")
-    return [_document(entry, text, _of_path(entry.path, source), number=None)], 0
+    if path.suffix.lower() in {".md", ".markdown"}:
+        found = markdown_sections(text)
+    found = found or folder_sections(entry.path, source.group, text)
+    facts = _of_path(entry.path, source)
+    return [_document(entry, text, facts, number=None, sections=found)], 0
 
 
 def _filing(data: bytes, entry: sources.Entry, source: Source) -> tuple[list[Document], int]:
@@ -179,7 +185,9 @@ def _row(row: dict[str, Any], number: int, entry: sources.Entry, source: Source)
         facts["title"] = str(row[source.title])
     elif entry.path:
         facts["title"] = f"{entry.path}#{number}"
-    return _document(entry, tidy(text), facts, number=number)
+    text = tidy(text)
+    folder = folder_sections(entry.path, source.group, text)
+    return _document(entry, text, facts, number=number, sections=folder)
 
 
 def _jsonl(path: Path) -> Iterator[dict[str, Any]]:

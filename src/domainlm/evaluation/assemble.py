@@ -3,7 +3,9 @@
 import json
 import os
 import platform
+import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
@@ -26,6 +28,7 @@ PRIMER = f"{PARTS}/primer.txt"
 PROMPTS = "corpus/prompts.json"
 SEED = 1
 CURVE_POINTS = 300
+SLICE_DOCUMENTS = 5  # fewer make no slice
 FEW_GROUPS = 40  # below, the percentile bootstrap covers less than 93 %
 
 SCHEMA = pa.schema(
@@ -34,6 +37,7 @@ SCHEMA = pa.schema(
         ("split", pa.string()),
         ("document", pa.string()),
         ("group", pa.string()),
+        ("section", pa.string()),
         ("bytes", pa.int64()),
         ("tokens", pa.int64()),
         ("nats", pa.float64()),
@@ -43,7 +47,7 @@ SCHEMA = pa.schema(
 
 def document_row(model: str, span: Span, tokens: int | None, nats: float) -> dict[str, Any]:
     """One row of `documents.parquet`; a compressor has no tokens."""
-    place = {"split": span.split, "document": span.document, "group": span.group}
+    place = {f: getattr(span, f) for f in ("split", "document", "group", "section")}
     return {"model": model, **place, "bytes": span.bytes, "tokens": tokens, "nats": nats}
 
 
@@ -111,6 +115,7 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
         models=_models(root, arguments, training),
         loss=[_loss(model, split, r) for split, by in table.items() for model, r in by.items()],
         gaps=[_gap(a, b, s, by[a], by[b]) for s, by in table.items() for a, b in pairs],
+        slices=[row for split, by in table.items() for row in _slices(split, by)],
         probe=probes,
         probe_note=note,
         cost=[
@@ -168,6 +173,19 @@ def _loss(model: str, split: str, rows: Sequence[Mapping[str, Any]]) -> evidence
         tokens=None if None in column["tokens"] else sum(column["tokens"]),
         nats=sum(column["nats"]),
     )
+
+
+def _slices(split: str, table: Mapping[str, list[dict[str, Any]]]) -> Iterator[evidence.Slice]:
+    """The losses again, section by section: `Item 9A` before `Item 10`, all models of each."""
+    documents = Counter(row["section"] for row in next(iter(table.values())))
+    enough = [value for value, n in documents.items() if value and n >= SLICE_DOCUMENTS]
+    for value in sorted(enough, key=lambda v: ([int(n) for n in re.findall(r"\d+", v)], v)):
+        for model, rows in table.items():
+            row = _loss(model, split, [r for r in rows if r["section"] == value])
+            shown = row.model_dump(exclude={"tokens", "nats"})
+            if row.groups == 1:
+                shown["ci95"] = None
+            yield evidence.Slice(by="section", value=value, **shown)
 
 
 def _gap(

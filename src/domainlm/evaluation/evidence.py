@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from domainlm.artifacts import read_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 2: with `slices`; evidence of 1 is read as without any
 Role = Literal["stock", "scratch", "continued", "baseline"]
 Interval = tuple[float, float]
 
@@ -49,6 +49,23 @@ class Loss(Row):
     bytes: int
     tokens: int | None = None
     nats: float
+
+
+class Slice(Row):
+    """Bits per byte of one model on the spans of a split where `by` is `value`.
+
+    A slice of fewer than five documents is left out.
+    """
+
+    model: str
+    split: str
+    by: Literal["section"]
+    value: str  # the label of the section that most of a span lies in
+    bits_per_byte: float
+    ci95: Interval | None  # null: all of one group, which says nothing about others
+    documents: int
+    groups: int
+    bytes: int
 
 
 class Gap(Row):
@@ -153,6 +170,7 @@ class Evidence(Row):
     models: dict[str, Model]
     loss: list[Loss]
     gaps: list[Gap]
+    slices: list[Slice] = []
     probe: list[Probe] = []
     probe_note: str = ""  # why there is no probe, where there is none
     cost: list[Cost] = []

@@ -14,14 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from domainlm.artifacts import atomic_write
-from domainlm.corpus.documents import Document
+from domainlm.corpus.documents import Document, Section
 
 Item = TypeVar("Item")
 
 
 @dataclasses.dataclass(frozen=True)
 class Span:
-    """A piece of a document: `text` begins at character `start` and has `bytes` UTF-8 bytes."""
+    """A piece of a document: `text` begins at character `start` and has `bytes` UTF-8 bytes.
+
+    `section` is the label of the section that it lies in, for the most part; empty if in none.
+    """
 
     document: str
     group: str
@@ -30,6 +33,7 @@ class Span:
     start: int
     text: str
     bytes: int
+    section: str
 
 
 def hashed(*parts: object) -> int:
@@ -99,6 +103,15 @@ def cut(text: str, span_bytes: int, place: int) -> tuple[int, str]:
     return len(data[:begin].decode("utf-8")), piece
 
 
+def section_of(sections: Sequence[Section], start: int, end: int) -> str:
+    """Label of the section without a flag that has over half of these characters, else empty."""
+    for section in sections:
+        shared = min(end, section.end) - max(start, section.start)
+        if not section.flags and 2 * shared > end - start:
+            return section.label
+    return ""
+
+
 def choose(
     documents: Sequence[Path], split: str, limit: int, span_bytes: int, seed: int
 ) -> list[Span]:
@@ -114,9 +127,9 @@ def choose(
         start, text = cut(document.text, span_bytes, hashed(seed, "span", document.id))
         if text:
             size = len(text.encode("utf-8"))
-            spans.append(
-                Span(document.id, document.group, split, document.title, start, text, size)
-            )
+            section = section_of(document.sections, start, start + len(text))
+            whose = (document.id, document.group, split, document.title)
+            spans.append(Span(*whose, start, text, size, section))
     return sorted(spans, key=lambda span: rank[span.document])
 
 

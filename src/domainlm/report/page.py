@@ -9,8 +9,10 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from domainlm.evaluation.evidence import Evidence, Probe, Sample
+from domainlm.evaluation.evidence import Evidence, Probe, Sample, Slice
 from domainlm.report import charts, view, words
+
+SECTIONS = 20  # rows of the table by section at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,7 @@ def render(evidence: Evidence, samples: Sequence[Sample], picture: bytes) -> str
         },
         curves=[words.curve(evidence, arm) for arm in view.arms(evidence)],
         loss=_loss(evidence),
+        sections=_sections(evidence),
         gaps=_gaps(evidence),
         probe=_probe(evidence),
         corpus=_corpus(evidence),
@@ -75,6 +78,43 @@ def _loss(evidence: Evidence) -> Table:
     heads += [nouns.groups.capitalize(), "Bytes", "Tokens"]
     numbers = frozenset({2, 3, 4, 5, 6, 7})
     return Table("Bits per byte of held-out text, best first", "loss", heads, rows, numbers)
+
+
+def _sections(evidence: Evidence) -> Table:
+    """A section a row, of the first split that has any; a model a column, without compressors.
+
+    A section that is all of the split would say again what the losses say.
+    """
+    models = [name for name, model in evidence.models.items() if model.role != "baseline"]
+    whole = {(r.model, r.split): r.documents for r in evidence.loss}
+    measured = [
+        r
+        for r in evidence.slices
+        if r.model in models and r.documents != whole.get((r.model, r.split))
+    ]
+    split = next((s for s in view.splits(evidence) if any(r.split == s for r in measured)), None)
+    found: dict[str, dict[str, Slice]] = {}
+    for r in measured:
+        if r.split == split:
+            found.setdefault(r.value, {})[r.model] = r
+    size = {value: next(iter(by.values())) for value, by in found.items()}
+    most = sorted(size, key=lambda value: -size[value].documents)[:SECTIONS]
+    rows = [
+        [view.one_line(value), words.count(size[value].documents), words.count(size[value].groups),
+         *(_slice(by[name]) if name in by else words.NOT_MEASURED for name in models)]
+        for value, by in found.items() if value in most
+    ]  # fmt: skip
+    nouns, text = view.nouns(evidence), words.split_words(evidence, split)
+    caption = f"By section, on {text}: bits per byte and 95 % interval"
+    caption += f"; the {SECTIONS} most frequent" if len(size) > SECTIONS else ""
+    heads = ["Section", nouns.documents.capitalize(), nouns.groups.capitalize()]
+    heads += [view.short_label(evidence, name) for name in models]
+    return Table(caption, "slices", heads, rows, frozenset(range(1, len(heads))))
+
+
+def _slice(row: Slice) -> str:
+    ends = f" ({row.ci95[0]:.3f} to {row.ci95[1]:.3f})" if row.ci95 else ""
+    return f"{row.bits_per_byte:.3f}{ends}"
 
 
 def _gaps(evidence: Evidence) -> Table:
