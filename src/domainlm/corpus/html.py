@@ -11,6 +11,7 @@ import re
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from domainlm.corpus.defuse import HEAD, defused
 from domainlm.corpus.edgar.pages import joined
 from domainlm.corpus.edgar.plain import one_space, paged_text
 from domainlm.corpus.marks import DIGITS, END, LINK, PAGE, TABLE_MARKER, TARGET, without_marks
@@ -28,8 +29,6 @@ _STRUCTURE = re.compile(
     r"fig(?:ure|caption)|form|fieldset|caption|type|sequence|filename)[\s>/]|(br)[\s>/])"
 )
 _STRUCTURE_MARKS = (f"{PARAGRAPH}<", f"{CELL}<", f"{ROW}<", f"{BREAK}<")  # by the group's number
-_UPPER = re.compile("<[A-Z]")
-_NAME = re.compile("</?[A-Z][^\\s<>/]*")
 _HIDDEN = frozenset(
     [
         "script", "style", "noscript", "template", "title", "textarea", "select", "object",
@@ -47,15 +46,6 @@ _VISIBILITY = ',[style*="visibility" i]'
 _DECLARATION = re.compile(r"(?:^|;)\s*(display|visibility)\s*:\s*([a-z-]+)\s*(?=!|;|$)", re.I)
 # Of style sheets only this is read: a class or an id (no more) that is not shown.
 _HIDING_RULE = re.compile(r"([.#][\w-]+)\s*\{[^{}]*(?:display\s*:\s*none|visibility\s*:\s*hidden)")
-# In XHTML these may close themselves; an HTML parser would swallow all that follows.
-_SELF_CLOSED = re.compile(
-    r"<(script|style|title|textarea|iframe|noscript|template|select|object|ix:header|ix:hidden)"
-    r"(\s[^<>]*)?/>"
-)
-_HEAD = 100_000  # characters in which the head and the XBRL header begin
-_XBRL_HEADER = re.compile(r"<div[^<>]*>\s*<ix:header[^<>]*>")
-_REFERENCE = re.compile(r"&#(?:0*(?:[1-8]|1[124-9]|2\d|3[01])|x0*(?:[1-8bcef]|1[0-9a-f]));", re.I)
-_CDATA = re.compile(r"<!\[CDATA\[|\]\]>")
 _PAIRS = [
     pair.encode()
     for pair in (f" {PARAGRAPH}", f"{PARAGRAPH}{PARAGRAPH}", f" {CELL}", f"{PARAGRAPH}{CELL}")
@@ -82,13 +72,13 @@ def html_to_text(html: str, tables: str = "keep") -> str:
 
 def marked_text(html: str, tables: str = "keep") -> str:
     """As `html_to_text`, with the marks of links and their targets still in the text."""
-    parser = LexborHTMLParser(_with_structure(_defused(html)), scripting=True)
+    parser = LexborHTMLParser(_with_structure(defused(html)), scripting=True)
     body = parser.body or parser.root
     if body is None:
         return ""
     _mark_special(body, _SPECIAL + (_VISIBILITY if "isibility" in html else ""))
-    rules = _HIDING_RULE.findall(html, 0, _HEAD)
-    if rules and "@media" not in html[:_HEAD]:  # those may be for paper alone
+    rules = _HIDING_RULE.findall(html, 0, HEAD)
+    if rules and "@media" not in html[:HEAD]:  # those may be for paper alone
         for node in body.css(",".join(rules)):
             _around(node, HIDDEN, HIDDEN_END)
     marked = _without_hidden(body.text_lexbor())
@@ -105,6 +95,7 @@ def marked_text(html: str, tables: str = "keep") -> str:
             depth = max(0, depth - 1)
         elif depth:
             flat = re.sub(f"[{PARAGRAPH}{BREAK}{ROW}{TABLE}]", "\n", piece).replace(CELL, "  ")
+            flat = flat.replace("\r", " ")
             out.append(paged_text(flat, tables))
         else:
             out.append(_flow(piece, tables))
@@ -117,38 +108,6 @@ def tidied(blocks: list[str]) -> str:
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
     return text.strip()
-
-
-def _defused(html: str) -> str:
-    """`html` in lower-case tags, without what makes a standard HTML parser lose text or time.
-
-    The block of hidden facts of inline XBRL is cut out before it is parsed: a tenth of a filing,
-    and two fifths of the time to parse it.
-    """
-    if "\t" in html or "\f" in html:
-        html = html.replace("\t", "    ").replace("\f", "\n")
-    if _UPPER.search(html):
-        html = _NAME.sub(lambda m: m.group().lower(), html)
-    if _SELF_CLOSED.search(html, 0, _HEAD):
-        head = html.find("<", _HEAD) if len(html) > _HEAD else len(html)
-        html = _SELF_CLOSED.sub(r"<\1\2></\1>", html[:head]) + html[head:]
-    if header := _XBRL_HEADER.search(html, 0, _HEAD):
-        end = html.find("</ix:header>", header.end())
-        if end >= 0 and "-->" not in html[header.start() : end]:
-            html = html[: header.end()] + html[end:]
-    if "&#" in html:
-        html = _REFERENCE.sub("", html)  # controls would pass for marks of ours
-    if "<![CDATA[" in html:
-        html = _CDATA.sub("", html)
-    # Thousands of unclosed elements: each one costs a walk over all the others. Browsers stop at
-    # a depth of 512; here inline ones are left out and a <div> becomes a <p>, which closes itself.
-    without_end = html.count("<") - 2 * html.count("</")
-    if without_end > 2000 and without_end - html.count("/>") > 2000:
-        for tag in ("font", "b", "i", "u", "a", "span", "div"):
-            if html.count(f"<{tag}") - html.count(f"</{tag}") > 2000:
-                unclosed = re.compile(rf"</?{tag}(?:\s[^<>]*)?>")
-                html = unclosed.sub("<p>" if tag == "div" else "", html)
-    return html
 
 
 def _with_structure(html: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 PAGE = "\f"  # a paragraph of its own: here a page ends
 TARGET, LINK, END = "\x0e\x0f\x10"  # TARGET 000012 END: here is what the links 000012... lead to
 MARKS = re.compile(f"([{TARGET}{LINK}])(\\d+){END}")
+_LOOSE = re.compile(rf"{MARKS.pattern}(?:\s|[{TARGET}{LINK}]\d+{END})*")
 DIGITS = 6  # of a target's number; a link's number is that of its target, then a count
 TABLE_MARKER = "[table]"  # stands where `tables="mark"` took one out
 
@@ -39,3 +40,13 @@ def without_marks(text: str) -> tuple[str, tuple[Link, ...]]:
     targets = places[TARGET]
     found = ((number[:DIGITS], at) for number, at in places[LINK].items())
     return text, tuple(Link(at, targets[number]) for number, at in found if number in targets)
+
+
+def settled(text: str) -> str:
+    """`text` with its marks behind the white space after them, so that it is tidy without them."""
+
+    def moved(match: re.Match[str]) -> str:
+        marks = "".join(m.group() for m in MARKS.finditer(match[0]))
+        return MARKS.sub("", match[0]) + marks * (match.end() < len(text))
+
+    return re.sub(r"\n{3,}", "\n\n", _LOOSE.sub(moved, text)).strip()

@@ -10,7 +10,7 @@ from domainlm.corpus.edgar.submission import Submission, is_html, parse
 from domainlm.corpus.edgar.tree import Filing
 from domainlm.corpus.extract import Unreadable, decode
 from domainlm.corpus.html import marked_text
-from domainlm.corpus.marks import Link, without_marks
+from domainlm.corpus.marks import Link, settled, without_marks
 
 
 def read_filing(
@@ -38,4 +38,10 @@ def read_exhibit(content: bytes, tables: str) -> str:
 def _text(body: str, html: bool, tables: str) -> tuple[str, tuple[Link, ...]]:
     marked = without_furniture((marked_text if html else paged_text)(body, tables))
     # Entities may have put in letters and accents apart.
-    return without_marks(unicodedata.normalize("NFC", marked))
+    marked = unicodedata.normalize("NFC", marked)
+    text, links = without_marks(marked)
+    if "\n\n\n" in text or text != text.strip():  # marks stood between white space
+        text, links = without_marks(settled(marked))
+    if not unicodedata.is_normalized("NFC", text):  # or between a letter and its accent
+        text, links = unicodedata.normalize("NFC", text), ()
+    return text, links

@@ -5,6 +5,7 @@ was the vote of security holders until 2010 and is mine safety since 2011; 1A, 1
 2005, 9C in 2021, 1C in 2023; Item 6 is reserved since 2021; exhibits were Item 14 until 2003.
 """
 
+import bisect
 import functools
 import re
 from collections.abc import Iterator, Sequence
@@ -249,20 +250,25 @@ def _with_links(
     A link whose target has no heading near it makes a candidate of the target, where the item's
     title stands there.
     """
-    rows = {c.start: c for c in found}
+    starts = [c.start for c in found]
     linked: dict[int, Candidate] = {}
     made: list[Candidate] = []
     contents: set[int] = set()
     for link in links:
         line = text.rfind("\n", 0, link.start) + 1
-        row = next((rows[s] for s in range(line, link.start + 1) if s in rows), None)
-        if row is None or not row.start - 40 < link.start < row.start + 300:
+        first = bisect.bisect_left(starts, line)
+        if first == len(found) or not found[first].start <= link.start < starts[first] + 300:
             continue
+        row = found[first]
         contents.add(row.start)
         near = [
             c
-            for c in found
-            if link.target - 60 <= c.start <= link.target + _NEAR and c.numbers == row.numbers
+            for c in found[
+                bisect.bisect_left(starts, link.target - 60) : bisect.bisect_right(
+                    starts, link.target + _NEAR
+                )
+            ]
+            if c.numbers == row.numbers
         ]
         if near:
             linked[near[0].start] = near[0]

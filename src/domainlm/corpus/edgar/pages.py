@@ -20,7 +20,7 @@ _FEET = 8  # feet that hold the page number themselves appear at least so often
 
 _NUMBER = re.compile(
     r"(?:page )?(?:[-\u2013—] ?)?(?P<series>(?:[A-Z]{1,2}-)?)"
-    r"(?:(?P<page>\d{1,3})|(?P<roman>[ivxl]{1,6}))(?: ?[-\u2013—])?(?: of \d{1,3})?",
+    r"(?:(?P<page>\d{1,3})|(?P<roman>(?a:[ivxl]{1,6})))(?: ?[-\u2013—])?(?: of \d{1,3})?",
     re.I,
 )
 _CONTENTS = re.compile(
@@ -117,8 +117,11 @@ def _counts_pages(key: str, places: Sequence[int], short: dict[int, str]) -> boo
     """The first or the last number of these paragraphs rises by one to four, nearly always."""
     if _COUNTED.match(key):
         return False
+    numbers = [re.findall(r"\d{1,9}", short[i]) for i in places]
+    if not all(numbers):
+        return False  # the sign is one that is printed
     for side in (0, -1):
-        values = [int(re.findall(r"\d{1,9}", short[i])[side]) for i in places]
+        values = [int(n[side]) for n in numbers]
         steps = [b - a for a, b in itertools.pairwise(values)]
         if sum(1 for s in steps if 0 < s <= 4) >= 0.8 * len(steps):
             return True

@@ -127,6 +127,8 @@ def _without_furniture(lines: list[str]) -> list[str]:
 
 def _reflow(block: list[str], tables: str) -> str:
     """One block of lines (no blank ones) with its forced line breaks undone."""
+    if len(block) == 1 and tables == "keep" and "  " not in (only := block[0].strip()):
+        return only
     width = max(_MIN_WIDTH, max(map(len, block)))
     rows = [_is_row(line, width) for line in block]
     if tables != "keep" and sum(rows) * 2 > len(block) and is_figures(" ".join(block)):
