@@ -60,24 +60,24 @@ def defused(html: str) -> str:
         html = _CDATA.sub("", html)
     # Thousands of unclosed elements: each one costs a walk over all the others. Browsers stop at
     # a depth of 512; here inline ones are left out and a <div> becomes a <p>, which closes itself.
-    without_end = html.count("<") - 2 * html.count("</")
+    without_end, tangled = _shape(html)
     if without_end > 2000 and without_end - html.count("/>") > 2000:
         for tag in ("font", "b", "i", "u", "a", "span", "div"):
             if html.count(f"<{tag}") - html.count(f"</{tag}") > 2000:
                 unclosed = re.compile(rf"</?{tag}(?:\s[^<>]*)?>")
                 html = unclosed.sub("<p>" if tag == "div" else "", html)
-    return _untangled(html) if _is_tangled(html) else html
+        _, tangled = _shape(html)
+    return _untangled(html) if tangled else html
 
 
-def _is_tangled(html: str) -> bool:
-    """Thousands of elements inside each other, or of ends of none, as far as bytes can tell."""
-    outside = html[: html.find("<table")] + html[html.rfind("</table") :]
-    if outside.count("<td") + outside.count("<tr") > _DEPTH:
-        return True
+def _shape(html: str) -> tuple[int, bool]:
+    """How many more elements begin than end; and whether, as far as bytes can tell, hundreds are
+    inside each other, or end without a beginning, or are cells outside of tables.
+    """
     data = np.frombuffer(html.encode("utf-8", "replace") + b"\0\0\0\0", np.uint8)
     at = np.flatnonzero(data == ord("<"))
     if len(at) < _DEPTH:
-        return False
+        return 0, False
     end = data[at + 1] == ord("/")
     at = at + end + 1
     names = data[at].astype(np.uint16) << 8 | data[at + 1]
@@ -85,7 +85,9 @@ def _is_tangled(html: str) -> bool:
     depth = np.cumsum(nests, dtype=np.int64)
     rise = np.max(depth - np.minimum.accumulate(depth))
     alone = np.max(np.abs(np.bincount(names, nests)))  # starts without ends, or the reverse
-    return bool(max(rise, alone) > _DEPTH)
+    outside = html[: html.find("<table")] + html[html.rfind("</table") :]
+    cells = outside.count("<td") + outside.count("<tr")
+    return len(at) - 2 * int(end.sum()), bool(max(rise, alone, cells) > _DEPTH)
 
 
 def _untangled(html: str) -> str:

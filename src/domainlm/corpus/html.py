@@ -58,6 +58,8 @@ _NUMERIC = re.compile(
     r"[$€£¥(]{0,3}[-\u2013—+]?[ ]?[$€£¥]?[\d,.]*\d[\d,.]*[ )%xX*]{0,4}|[-\u2013—]+|N/?[AM]"
 )
 _BULLET = re.compile(r"(?:[•●○■□▪·*\u2013—o-]|\([a-z0-9]{1,3}\)|[a-z0-9]{1,2}[.)])")
+_LONGEST_BULLET = 5  # characters
+_EDGES = CELL + " "
 _LAYOUT_CHARS = 300  # a cell of more paragraphs than one and this many characters is layout
 
 
@@ -185,7 +187,8 @@ def _flow(marked: str, tables: str) -> str:
             if tables == "mark":
                 out.append(TABLE_MARKER)
             continue
-        rows = [_row(r) for r in part.split(ROW)]
+        plain = PARAGRAPH not in part and BREAK not in part
+        rows = [(_cells if plain else _row)(r) for r in part.split(ROW)]
         block = "\n".join(r for r in rows if r)
         if block:
             out.append(block)
@@ -205,7 +208,7 @@ def _row(row: str) -> str:
     if not row or row == PARAGRAPH:
         return ""
     if PARAGRAPH not in row and BREAK not in row:
-        return _cells(row.split(CELL)) if CELL in row else row
+        return _cells(row)
     cells = row.split(CELL)
     flowing = [_paragraphs(c) for c in cells]
     if len(cells) == 1:
@@ -213,14 +216,20 @@ def _row(row: str) -> str:
         return f"\n{flowing[0]}\n" if flowing[0] else ""
     if any("\n" in f and len(f) > _LAYOUT_CHARS for f in flowing):
         return "\n" + "\n\n".join(f for f in flowing if f) + "\n"
-    return _cells([" ".join(f.split()) for f in flowing])
+    return _cells(CELL.join(" ".join(f.split()) for f in flowing if f))
 
 
-def _cells(cells: list[str]) -> str:
-    filled = [c.strip() for c in cells if c and not c.isspace()]
-    if len(filled) > 1 and _BULLET.fullmatch(filled[0]):
-        return f"{filled[0]} {' | '.join(filled[1:])}"
-    return " | ".join(filled)
+def _cells(row: str) -> str:
+    """Cells of one line each, joined; a bullet or a number in a cell of its own has no bar."""
+    row = row.strip(_EDGES)
+    if CELL not in row:
+        return row
+    if " " in row:
+        row = row.replace(f"{CELL} ", CELL)
+    first = row.find(CELL)
+    if first <= _LONGEST_BULLET and _BULLET.fullmatch(row, 0, first):
+        row = f"{row[:first]} {row[first + 1 :]}"
+    return row.replace(CELL, " | ")
 
 
 def _paragraphs(text: str) -> str:
