@@ -112,6 +112,7 @@ def test_the_rate_for_the_sec_is_at_most_ten() -> None:
     assert client.pace(None, "notsec.gov") is None
 
 
+@pytest.mark.slow
 def test_the_command_line_says_how_to_give_a_contact(tmp_path: Path) -> None:
     said = domainlm("run", "sec-10k", "--set", "evaluate.stock=[]", cwd=tmp_path, code=2).stderr
     assert "--set source.contact='Your Name you@your.org'" in said
@@ -121,6 +122,7 @@ def test_the_command_line_says_how_to_give_a_contact(tmp_path: Path) -> None:
     assert 1 < told["hours"] < 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [7.5, 90.0])
 def test_no_second_sees_more_than_the_rate(rate: float) -> None:
     """Wherever between its start and its answer the server sees a request."""
@@ -391,6 +393,7 @@ def test_redirections_stay_on_the_host(server: Server, tmp_path: Path, made: lis
             gateway.fetch(f"{server.base}/loop.txt")
 
 
+@pytest.mark.slow
 def test_a_missing_and_a_truncated_filing_are_accounted_for(
     server: Server, made: list[Made], tmp_path: Path
 ) -> None:
@@ -450,6 +453,7 @@ def crawling(base: str, out: Path, rate: float) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_cache_ask_once(server: Server, made: list[Made], tmp_path: Path):
     two = [crawling(server.base, tmp_path / f"{n}.parquet", 200) for n in range(2)]
     assert [p.communicate()[1].count("Traceback") for p in two] == [0, 0]
@@ -530,6 +534,7 @@ def started(tmp_path: Path, asked: Source, *more: str, offline: bool = False) ->
     return pipeline.start(loaded, tmp_path / "runs", "t", offline, "domainlm run")
 
 
+@pytest.mark.slow
 def test_a_run_over_a_mirror_gives_the_documents_of_the_folder(
     server: Server, tmp_path: Path
 ) -> None:
@@ -565,6 +570,7 @@ def test_a_run_over_a_mirror_gives_the_documents_of_the_folder(
     assert len(server.log) == before
 
 
+@pytest.mark.slow
 def test_plan_asks_no_server_and_a_cleared_cache_is_said(
     server: Server, tmp_path: Path, cache: Path
 ) -> None:
@@ -583,6 +589,7 @@ def test_plan_asks_no_server_and_a_cleared_cache_is_said(
         )
 
 
+@pytest.mark.slow
 def test_plan_tells_what_a_crawl_costs(server: Server, tmp_path: Path, made: list[Made]) -> None:
     def told(asked: Source) -> Estimate | None:
         run = started(tmp_path, asked)

@@ -114,6 +114,7 @@ def expect_right_or_missing(case: Case, spans: dict[str, str], labels: set[str])
                 assert where == (label == item.label), f"{text[:99]!r} ({item.label}) in {label}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trap", TRAPS, ids=[f"{t.number}-{t.name}" for t in TRAPS])
 def test_trap(trap: Trap) -> None:
     @given(seed=st.integers(0, 2**20), year=st.integers(0, 40))
