@@ -12,6 +12,7 @@ import datetime
 import itertools
 import json
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -55,6 +56,7 @@ class Selection:
         service = is_sec(urlsplit(self.base).hostname or "")
         self._lists = f"{'https://data.sec.gov' if service else self.base}/submissions"
         self._unlisted: set[str] = set()  # CIKs without a list: asked for once
+        self._turns: dict[str, threading.Lock] = {}  # by CIK: threads that want one list ask once
 
     def filings(self) -> tuple[Iterator[Filing], int]:
         """The filings asked for, in hash order, and how many they are at most."""
@@ -100,6 +102,12 @@ class Selection:
         self, cik: str, since: float, first: str = "", last: str = "9999"
     ) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
         """A company, and its filings from `first` to `last` (ISO dates) by accession number."""
+        with self._turns.setdefault(cik, threading.Lock()):
+            return self._list(cik, since, first, last)
+
+    def _list(
+        self, cik: str, since: float, first: str, last: str
+    ) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
         if cik in self._unlisted:
             raise Unavailable("missing: no list")
         try:
