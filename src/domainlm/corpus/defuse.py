@@ -22,6 +22,7 @@ _REFERENCE = re.compile(
     r"x0*(?:[1-8bcef]|1[0-9a-f]|7f|8[1df]|9[0d])(?![0-9a-f]));?",
     re.I,
 )
+_LONG = 20_000  # characters of a tag
 _DEPTH = 512  # of elements; browsers stop there too
 _TAG = re.compile(r"<(/?)([a-z][^\s<>/]*)[^<>]*>")
 _CELLS = frozenset(["td", "th", "tr"])
@@ -76,8 +77,9 @@ def _shape(html: str) -> tuple[int, bool]:
     """
     data = np.frombuffer(html.encode("utf-8", "replace") + b"\0\0\0\0", np.uint8)
     at = np.flatnonzero(data == ord("<"))
+    far = bool(np.max(np.diff(at, append=len(data)), initial=0) > _LONG)
     if len(at) < _DEPTH:
-        return 0, False
+        return 0, far
     end = data[at + 1] == ord("/")
     at = at + end + 1
     names = data[at].astype(np.uint16) << 8 | data[at + 1]
@@ -87,7 +89,7 @@ def _shape(html: str) -> tuple[int, bool]:
     alone = np.max(np.abs(np.bincount(names, nests)))  # starts without ends, or the reverse
     outside = html[: html.find("<table")] + html[html.rfind("</table") :]
     cells = outside.count("<td") + outside.count("<tr")
-    return len(at) - 2 * int(end.sum()), bool(max(rise, alone, cells) > _DEPTH)
+    return len(at) - 2 * int(end.sum()), far or bool(max(rise, alone, cells) > _DEPTH)
 
 
 def _untangled(html: str) -> str:
@@ -102,8 +104,11 @@ def _untangled(html: str) -> str:
     def kept(match: re.Match[str]) -> str:
         nonlocal depth
         end, tag = match[1], match[2]
+        whole = match[0]
+        if len(whole) > _LONG:  # lexbor compares each attribute with all before it
+            whole = f"<{end}{tag}>"
         if tag in _UNNESTED:
-            return match[0] if opened["table"] or tag not in _CELLS else "<p>"
+            return whole if opened["table"] or tag not in _CELLS else "<p>"
         if end and not opened[tag]:
             return ""
         opened[tag] += -1 if end else 1
@@ -111,6 +116,6 @@ def _untangled(html: str) -> str:
             left_out[tag] += -1 if end else 1
             return "" if tag in _INLINE or ":" in tag else "<p>"
         depth += -1 if end else 1
-        return match[0]
+        return whole
 
     return _TAG.sub(kept, html)

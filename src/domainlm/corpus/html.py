@@ -50,12 +50,13 @@ _PAIRS = [
     pair.encode()
     for pair in (f" {PARAGRAPH}", f"{PARAGRAPH}{PARAGRAPH}", f" {CELL}", f"{PARAGRAPH}{CELL}")
 ]
+_RULES = 100  # of style sheets, at most: each is a look at every element
 _EMPTY_CELLS = re.compile(f"{CELL}[{PARAGRAPH}{BREAK}{CELL} ]+")
 # A lone "$" or "(" belongs to the number after it, a lone ")" or "%" to the one before.
 _OPENING = re.compile(f"{CELL}([(]?[$€£¥][ (]{{0,2}}|[(] ?){CELL}")
 _CLOSING = re.compile(f"{CELL}([)%]{{1,3}}|[)] %)(?=[{CELL}{ROW}{TABLE}]|$)")
 _NUMERIC = re.compile(
-    r"[$€£¥(]{0,3}[-\u2013—+]?[ ]?[$€£¥]?[\d,.]*\d[\d,.]*[ )%xX*]{0,4}|[-\u2013—]+|N/?[AM]"
+    r"[$€£¥(]{0,3}[-\u2013—+]?[ ]?[$€£¥]?[,.]*\d[\d,.]*[ )%xX*]{0,4}|[-\u2013—]+|N/?[AM]"
 )
 _BULLET = re.compile(r"(?:[•●○■□▪·*\u2013—o-]|\([a-z0-9]{1,3}\)|[a-z0-9]{1,2}[.)])")
 _LONGEST_BULLET = 5  # characters
@@ -81,7 +82,7 @@ def marked_text(html: str, tables: str = "keep") -> str:
     _mark_special(body, _SPECIAL + (_VISIBILITY if "isibility" in html else ""))
     rules = _HIDING_RULE.findall(html, 0, HEAD)
     if rules and "@media" not in html[:HEAD]:  # those may be for paper alone
-        for node in body.css(",".join(rules)):
+        for node in body.css(",".join([*dict.fromkeys(rules)][:_RULES])):
             _around(node, HIDDEN, HIDDEN_END)
     marked = _without_hidden(body.text_lexbor())
     for mark in (INLINE, INLINE_END):

@@ -126,7 +126,7 @@ def candidates(
             lambda m: "ITEM" + m[1] + " " * (len(m[0]) - 4 - len(m[1])), text
         )
     for at in sorted(p for word in ("ITEM", "Item", "item") for p in occurrences(spaced, word)):
-        line = text.rfind("\n", 0, at) + 1
+        line = text.rfind("\n", max(0, at - 25), at) + 1
         if at - line <= 24 and _PREFIX.fullmatch(text, line, at):
             candidate = _candidate(spaced, at, titles)
             if candidate is not None:

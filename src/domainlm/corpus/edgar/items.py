@@ -34,6 +34,7 @@ _PURSUANT = re.compile(r"pursuant\s+to\s+the\s+requirements?\s+of", re.I)
 _PART_LINE = re.compile(
     r"\n[ \t|*-]*PART[ \t]+(?:[IV]{1,3}|[1-4])[.:\s|,\u2013—*-]*(?=\n|\Z)", re.I
 )
+_INDENT = 80  # characters, at most, before the heading of the signatures on its line
 _PART_REACH = 1500  # characters before a heading in which its part's line, and words on it, stand
 # The end of a row of an index: pages, a dash, or that there is nothing.
 _TO_PAGES = re.compile(
@@ -58,7 +59,7 @@ _AUDITORS = re.compile(
     r"(?:share|stock)(?:holders|owners)|directors[ \t]+and)[^\n]{0,80}$",
     re.I | re.M,
 )
-_TITLE = r"^[ \t|*]*(?![^\n]*\d[ \t|]*$)"  # a row of an index ends in a page
+_TITLE = r"^[ \t|*]*+(?![^\n]*\d[ \t|]*$)"  # a row of an index ends in a page
 _STATEMENTS = r"(?:consolidated[ \t]+)?financial[ \t]+(?:statement[ \t]+schedules?|statements?)\b"
 _SCHEDULE = re.compile(
     rf"{_TITLE}(?:financial[ \t]+statement[ \t]+)?schedule[ \t]+"
@@ -70,7 +71,7 @@ _APPENDED = re.compile(
     rf"{_TITLE}(?:(?:index|list)[ \t]+(?:to|of)[ \t]+(?:the[ \t]+)?{_STATEMENTS}[^\n|.]{{0,120}}|"
     r"financial[ \t]+section|power[ \t]+of[ \t]+attorney|appendix(?:[ \t]+[A-Z])?|"
     r"consents?[ \t]+of[ \t]+independent[^\n|.]{0,60}|"
-    r"pages?[ \t]+\d+[^\n]{1,6}\d+[ \t]+not[ \t]+used|"
+    r"pages?[ \t]+\d{1,4}[^\n]{1,6}\d{1,4}[ \t]+not[ \t]+used|"
     r"[\"“]?(?:cautionary|safe[ \t]+harbor)[\"”]?[ \t]+statements?[^\n.|]{0,80})[ \t|*:.]*$",
     re.I | re.M,
 )
@@ -312,7 +313,8 @@ def _signatures(text: str, start: int, end: int, last: bool) -> int:
         line
         for word in ("SIGNATURE", "Signature", "S I G N A")
         for at in occurrences(text, word, start, end)
-        if _SIGNATURES.match(text, line := text.rfind("\n", 0, at) + 1)
+        if ((line := text.rfind("\n", max(0, at - _INDENT), at) + 1) or at < _INDENT)
+        and _SIGNATURES.match(text, line)
     )
     for place in places:
         if _PURSUANT.search(text, place, place + 600):

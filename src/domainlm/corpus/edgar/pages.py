@@ -6,6 +6,7 @@ a page number, a link to the contents or another running head; its first appeara
 stays. What is left on both sides of a page break is one paragraph where a sentence goes on.
 """
 
+import functools
 import itertools
 import re
 from collections import defaultdict
@@ -99,6 +100,7 @@ def _page_numbers(short: dict[int, str], breaks: set[int]) -> set[int]:
     }
 
 
+@functools.cache
 def _roman(text: str) -> int:
     values = [_ROMAN[c] for c in text]
     return sum(-v if v < max(values[n:]) else v for n, v in enumerate(values))

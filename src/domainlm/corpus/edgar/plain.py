@@ -16,7 +16,7 @@ _RARE_NO_WIDTH = (b"\xc2\xad", b"\xef\xbb\xbf")
 
 # SGML tags of ASCII documents (EDGAR Filer Manual, volume II): tables, columns, footnotes, pages.
 _SGML = re.compile(r"</?(?:TABLE|CAPTION|S|C|FN|F\d{1,2}|TEXT|R)>", re.I)
-_PAGE_TAG = re.compile(r"<PAGE>[ \t]*(?:[A-Z]{0,2}-?[\divx]{1,6})?[ \t]*$", re.I | re.M)
+_PAGE_TAG = re.compile(r"<PAGE>[ \t]*+(?:[A-Z]{0,2}-?[\divx]{1,6})?[ \t]*$", re.I | re.M)
 _PAGE_NUMBER = re.compile(
     r"\s*(?:-+ ?(?:[A-Z]-?)?\d{1,3} ?-+|(?:Page )?(?:[A-Z]{1,2}-)?\d{1,3}(?: of \d{1,3})?|"
     r"[ivxlIVXL]{1,6})\s*",
@@ -127,14 +127,14 @@ def _without_furniture(lines: list[str]) -> list[str]:
 
 def _reflow(block: list[str], tables: str) -> str:
     """One block of lines (no blank ones) with its forced line breaks undone."""
-    if len(block) == 1 and tables == "keep" and "  " not in (only := block[0].strip()):
+    if len(block) == 1 and "  " not in (only := block[0].strip()) and "..." not in only:
         return only
     width = max(_MIN_WIDTH, max(map(len, block)))
     rows = [_is_row(line, width) for line in block]
     if tables != "keep" and sum(rows) * 2 > len(block) and is_figures(" ".join(block)):
         return TABLE_MARKER if tables == "mark" else ""
     indent = min(len(line) - len(line.lstrip()) for line in block)
-    out: list[str] = []
+    out: list[list[str]] = []  # of lines, their pieces: to add to a string is to copy it
     previous = ""
     previous_row = True
     for line, row in zip(block, rows, strict=True):
@@ -146,11 +146,11 @@ def _reflow(block: list[str], tables: str) -> str:
         forced = len(previous) + 1 + len(first) > width - _SLACK
         fresh = fresh or previous.isupper() != line.isupper() or "..." in previous
         if out and not row and not previous_row and forced and not fresh:
-            out[-1] = f"{out[-1]}{'' if _hyphenated(out[-1]) else ' '}{words}"
+            out[-1].append(words if _hyphenated(out[-1][-1]) else f" {words}")
         else:
-            out.append(words)
+            out.append([words])
         previous, previous_row = line, row
-    return "\n".join(out)
+    return "\n".join(map("".join, out))
 
 
 def _hyphenated(text: str) -> bool:

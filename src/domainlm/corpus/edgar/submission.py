@@ -87,7 +87,9 @@ def _content(document: bytes) -> bytes:
     text = _TEXT.search(document, 0, 4000)
     content = document[text.end() if text else 0 :]
     close = content.rfind(b"</TEXT>")
-    content = _PDF.sub(b"", content[: close if close >= 0 else len(content)])
+    content = content[: close if close >= 0 else len(content)]
+    if (close := content.lower().rfind(b"</pdf>")) >= 0:  # what never ends is none
+        content = _PDF.sub(b"", content[: close + 6]) + content[close + 6 :]
     if b"begin " in content:
         content = _UUENCODED.sub(b"", content)
     content = _WRAPPER.sub(b"", content)
