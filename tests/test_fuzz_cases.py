@@ -65,6 +65,10 @@ LARGE = {
     "one long paragraph": times(b"word " * 11 + b"a\n", b""),
     "one long number": times(b"1", BODY + b"<table><tr><td>a<td>", b"y</table>"),
     "styles that hide": styled,
+    "tags in tags": times(b'<div id<fn>="i">a</title><fn><s>', BODY + b"<p>"),
+    "formatting in each paragraph": lambda n: (
+        BODY + b"<p>" + b"".join(b"<font a=%d>" % i for i in range(400)) + b"<p>x" * (n // 4)
+    ),
     "attributes": lambda n: BODY + b"<p" + b"".join(b" a%d=b" % i for i in range(n // 9)) + b">x",
     "dots": times(b". ", b"Item 1. "),
 }

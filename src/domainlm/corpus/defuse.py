@@ -24,9 +24,14 @@ _REFERENCE = re.compile(
 )
 _LONG = 20_000  # characters of a tag
 _DEPTH = 512  # of elements; browsers stop there too
-_TAG = re.compile(r"<(/?)([a-z][^\s<>/]*)[^<>]*>")
+_FORMATTING_DEPTH = 4  # of the formatting elements, which a parser opens again in each paragraph
+_REOPENED = 200_000  # elements that may so come about
+_TAG = re.compile(r"<(/?)([a-z][^\s<>/]*)[^>]*(?:>|\Z)")
 _CELLS = frozenset(["td", "th", "tr"])
-_INLINE = frozenset(["a", "b", "big", "em", "font", "i", "small", "span", "strong", "u"])
+_INLINE = frozenset(
+    "a b big code em font i nobr s small span strike strong sub sup tt u".split()  # noqa: SIM905
+)
+_FORMATTING = _INLINE - {"a", "span", "sub", "sup"}
 # Elements that have no end, or that the next of their kind ends.
 _UNNESTED = _CELLS | {"br", "col", "hr", "img", "input", "li", "link", "meta", "p"}
 # Whether the first two letters of a tag are of one that nests; the commonest that do not, do not.
@@ -89,7 +94,9 @@ def _shape(html: str) -> tuple[int, bool]:
     alone = np.max(np.abs(np.bincount(names, nests)))  # starts without ends, or the reverse
     outside = html[: html.find("<table")] + html[html.rfind("</table") :]
     cells = outside.count("<td") + outside.count("<tr")
-    return len(at) - 2 * int(end.sum()), far or bool(max(rise, alone, cells) > _DEPTH)
+    return len(at) - 2 * int(end.sum()), far or bool(
+        max(rise, alone, cells) > _DEPTH or rise * html.count("<p") > _REOPENED
+    )
 
 
 def _untangled(html: str) -> str:
@@ -99,10 +106,10 @@ def _untangled(html: str) -> str:
     """
     opened: Counter[str] = Counter()
     left_out: Counter[str] = Counter()
-    depth = 0
+    depth = formatting = 0
 
     def kept(match: re.Match[str]) -> str:
-        nonlocal depth
+        nonlocal depth, formatting
         end, tag = match[1], match[2]
         whole = match[0]
         if len(whole) > _LONG:  # lexbor compares each attribute with all before it
@@ -111,11 +118,14 @@ def _untangled(html: str) -> str:
             return whole if opened["table"] or tag not in _CELLS else "<p>"
         if end and not opened[tag]:
             return ""
-        opened[tag] += -1 if end else 1
-        if left_out[tag] if end else depth >= _DEPTH:
-            left_out[tag] += -1 if end else 1
+        step = -1 if end else 1
+        opened[tag] += step
+        full = depth >= _DEPTH or (tag in _FORMATTING and formatting >= _FORMATTING_DEPTH)
+        if left_out[tag] if end else full:
+            left_out[tag] += step
             return "" if tag in _INLINE or ":" in tag else "<p>"
-        depth += -1 if end else 1
+        depth += step
+        formatting += step * (tag in _FORMATTING)
         return whole
 
     return _TAG.sub(kept, html)
