@@ -31,6 +31,7 @@ from edgar_server import FAULTS, Made, Server, invent, publish, seeded
 from small import domainlm
 
 YEARS = list(range(1999, 2004))
+pytestmark = pytest.mark.slow  # each test has a server of its own
 QUICK = {"cooldown": 0.3, "backoff": 0.02}
 
 
@@ -112,7 +113,6 @@ def test_the_rate_for_the_sec_is_at_most_ten() -> None:
     assert client.pace(None, "notsec.gov") is None
 
 
-@pytest.mark.slow
 def test_the_command_line_says_how_to_give_a_contact(tmp_path: Path) -> None:
     said = domainlm("run", "sec-10k", "--set", "evaluate.stock=[]", cwd=tmp_path, code=2).stderr
     assert "--set source.contact='Your Name you@your.org'" in said
@@ -122,7 +122,6 @@ def test_the_command_line_says_how_to_give_a_contact(tmp_path: Path) -> None:
     assert 1 < told["hours"] < 10
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("rate", [7.5, 90.0])
 def test_no_second_sees_more_than_the_rate(rate: float) -> None:
     """Wherever between its start and its answer the server sees a request."""
@@ -393,7 +392,6 @@ def test_redirections_stay_on_the_host(server: Server, tmp_path: Path, made: lis
             gateway.fetch(f"{server.base}/loop.txt")
 
 
-@pytest.mark.slow
 def test_a_missing_and_a_truncated_filing_are_accounted_for(
     server: Server, made: list[Made], tmp_path: Path
 ) -> None:
@@ -453,7 +451,6 @@ def crawling(base: str, out: Path, rate: float) -> "subprocess.Popen[str]":
     )
 
 
-@pytest.mark.slow
 def test_two_processes_on_one_cache_ask_once(server: Server, made: list[Made], tmp_path: Path):
     two = [crawling(server.base, tmp_path / f"{n}.parquet", 200) for n in range(2)]
     assert [p.communicate()[1].count("Traceback") for p in two] == [0, 0]
@@ -464,7 +461,6 @@ def test_two_processes_on_one_cache_ask_once(server: Server, made: list[Made], t
     assert len(counts) == len(made)
 
 
-@pytest.mark.slow
 def test_two_thousand_filings_through_faults_and_five_kills(tmp_path: Path) -> None:
     """Every byte arrives, none twice, never more than the rate in any second, nothing lost."""
     made = invent(companies=200, years=range(1996, 2006))
@@ -534,7 +530,6 @@ def started(tmp_path: Path, asked: Source, *more: str, offline: bool = False) ->
     return pipeline.start(loaded, tmp_path / "runs", "t", offline, "domainlm run")
 
 
-@pytest.mark.slow
 def test_a_run_over_a_mirror_gives_the_documents_of_the_folder(
     server: Server, tmp_path: Path
 ) -> None:
@@ -570,7 +565,6 @@ def test_a_run_over_a_mirror_gives_the_documents_of_the_folder(
     assert len(server.log) == before
 
 
-@pytest.mark.slow
 def test_plan_asks_no_server_and_a_cleared_cache_is_said(
     server: Server, tmp_path: Path, cache: Path
 ) -> None:
@@ -589,7 +583,6 @@ def test_plan_asks_no_server_and_a_cleared_cache_is_said(
         )
 
 
-@pytest.mark.slow
 def test_plan_tells_what_a_crawl_costs(server: Server, tmp_path: Path, made: list[Made]) -> None:
     def told(asked: Source) -> Estimate | None:
         run = started(tmp_path, asked)

@@ -79,6 +79,7 @@ def test_small(data: bytes) -> None:
     fuzz.reader()(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("of_size", LARGE.values(), ids=LARGE)
 def test_large(of_size: Callable[[int], bytes]) -> None:
     data = b"\1" + of_size(MB)  # without numeric tables
