@@ -267,6 +267,7 @@ HIDDEN = re.compile(rb"<ix:hidden>(.*?)</ix:hidden>", re.S)
 FACT = re.compile(rb">(https?://[^<\s]{20,})<")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("era", ERAS)
 def test_sample_of_real_filings(real: Path, era: str) -> None:
     filings = [f for f in list_filings(real / era, source()) if "unknown" not in f.path]
