@@ -12,7 +12,7 @@ import re
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from domainlm.corpus.defuse import HEAD, defused
-from domainlm.corpus.edgar.pages import joined
+from domainlm.corpus.edgar.pages import joined, tidied
 from domainlm.corpus.edgar.plain import one_space, paged_text
 from domainlm.corpus.marks import DIGITS, END, LINK, PAGE, TABLE_MARKER, TARGET, without_marks
 
@@ -103,14 +103,6 @@ def marked_text(html: str, tables: str = "keep") -> str:
         else:
             out.append(_flow(piece, tables))
     return tidied(out).replace(RULE, PAGE)
-
-
-def tidied(blocks: list[str]) -> str:
-    """Blocks a blank line apart, with no more than one in a row."""
-    text = "\n\n".join(blocks)
-    while "\n\n\n" in text:
-        text = text.replace("\n\n\n", "\n\n")
-    return text.strip()
 
 
 def _with_structure(html: str) -> str:

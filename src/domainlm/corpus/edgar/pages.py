@@ -144,7 +144,12 @@ def _rejoined(paragraphs: Sequence[str], gone: set[int]) -> str:
         else:
             out.append(carried + paragraph)
         broken, carried = False, ""
-    text = "\n\n".join(out).replace(PAGE, "")
+    return tidied(["\n\n".join(out).replace(PAGE, "")])
+
+
+def tidied(blocks: Sequence[str]) -> str:
+    """Blocks a blank line apart, with no more than one in a row."""
+    text = "\n\n".join(blocks)
     while "\n\n\n" in text:
         text = text.replace("\n\n\n", "\n\n")
     return text.strip()
