@@ -30,12 +30,17 @@ class Part(BaseModel):
 class Source(Part):
     """Where the text comes from."""
 
-    kind: Literal["edgar", "files"] = Field("files", description="edgar or files")
+    kind: Literal["edgar", "files", "hub", "sql"] = Field(
+        "files", description="edgar, files, hub (a Hugging Face dataset) or sql"
+    )
     path: str = Field(
         "",
-        description="folder, glob or file; sample:edgar and sample:python come with the package; "
-        "edgar: also the address of a mirror (default: the SEC's own service)",
+        description="folder, archive, file, glob or URL (s3://, https:// ...); sample:edgar and "
+        "sample:python come with the package; edgar: also the address of a mirror (default: the "
+        "SEC's own service); hub: the dataset's id; sql: an SQLAlchemy URL, ${NAME} for a secret",
     )
+    query: str | None = Field(None, description="sql: the query; its ORDER BY is the reading order")
+    revision: str = Field("main", description="hub: branch, tag or commit")
     # Who asks and how fast decides nothing of what comes: neither is part of any task or evidence.
     contact: str | None = Field(
         None, exclude=True, description='edgar: "Your Name you@your.org", told to the server'
@@ -58,14 +63,17 @@ class Source(Part):
     )
     include: list[str] = Field([], description="files: globs below path (empty: known types)")
     exclude: list[str] = Field([], description="files: globs to leave out")
-    text: str = Field("text", description="files: column of the text in jsonl and parquet")
-    title: str | None = Field(None, description="files: column of the title")
+    largest: int = Field(
+        100_000_000, ge=1000, description="bytes of one document; a larger one is skipped"
+    )
+    text: str = Field("text", description="tables (jsonl, csv, parquet, sql): column of the text")
+    id: str | None = Field(None, description="tables: column that names a row, as a path does")
+    title: str | None = Field(None, description="tables: column of the title")
     group: str = Field(
-        "folder",
-        description='files: "folder", a column, or a regular expression over the path, one group',
+        "folder", description='"folder", a column, or a regular expression over the path, one group'
     )
     date: str | None = Field(
-        None, description="files: a column, or a regular expression over the path, one group"
+        None, description="a column, or a regular expression over the path, one group"
     )
 
     @field_validator("sic")
@@ -83,6 +91,49 @@ class Source(Part):
         )
 
 
+Keep = Literal["keep", "oldest", "newest"]
+
+
+class Clean(Part):
+    """What is taken out of documents, and which documents are left out; the ledger counts it."""
+
+    furniture: float | None = Field(
+        None, gt=0, le=1, description="drop lines in this share of a group's documents (4 or more)"
+    )
+    boilerplate: float | None = Field(
+        None, gt=0, le=1, description="drop lines in this share of all documents"
+    )
+    rules: list[str] = Field(
+        [], description="quality rules: gopher_quality, gopher_repetition, c4, fineweb, or one rule"
+    )
+    languages: list[str] = Field([], description='languages to keep, such as "en" (empty: all)')
+
+
+class Duplicates(Part):
+    """What becomes of text that stands in the corpus more than once."""
+
+    exact: Keep = Field("oldest", description="of documents with the same text: keep all or one")
+    near: Keep = Field("keep", description="likewise of near-duplicates, in train")
+    threshold: float = Field(
+        0.8, ge=0.5, le=1, description="Jaccard of 5-word shingles from which two are near"
+    )
+    paragraphs: int | None = Field(
+        None, ge=1, description="train: drop a paragraph that so many documents had before"
+    )
+
+
+class Privacy(Part):
+    """Personal data and secrets: counted, masked, or a reason to drop the document."""
+
+    mode: Literal["off", "report", "mask", "drop"] = Field("report", description="what is done")
+    kinds: list[Literal["email", "phone", "ssn", "card", "iban", "ip", "secret"]] = Field(
+        ["email", "phone", "ssn", "card", "iban", "ip", "secret"], description="what is looked for"
+    )
+    recognizer: str | None = Field(
+        None, description="one's own: package.module:function(text) -> (kind, start, end) ..."
+    )
+
+
 class Split(Part):
     """Which documents are trained on and which are held out."""
 
@@ -92,6 +143,9 @@ class Split(Part):
     unseen: float = Field(0.15, gt=0, lt=1, description="share of groups never trained on")
     validation: float = Field(0.02, ge=0, lt=0.5, description="share of train kept for decisions")
     seed: int = Field(1, description="seed of the hashes that decide")
+    leakage: float = Field(
+        0.5, ge=0, le=1, description="most of an unseen document's 13-grams that may be in train"
+    )
 
     @model_validator(mode="after")
     def _one_rule(self) -> "Split":
@@ -169,6 +223,10 @@ class Engine(Part):
     """Where tasks run."""
 
     workers: int | None = Field(None, ge=1, description="processes (default: the cores)")
+    address: str | None = Field(None, description='a Dask scheduler instead: "tcp://host:8786"')
+    memory: int | None = Field(
+        None, ge=500_000_000, description="bytes of memory a worker process may take (default: all)"
+    )
 
 
 class Recipe(Part):
@@ -176,6 +234,9 @@ class Recipe(Part):
 
     name: str = Field("run", pattern=r"^[\w.-]+$", description="names the run directory")
     source: Source = Source()
+    clean: Clean = Clean()
+    duplicates: Duplicates = Duplicates()
+    privacy: Privacy = Privacy()
     split: Split = Split()
     tokens: Tokens = Tokens()
     train: list[Train] = Field(min_length=1)
@@ -312,7 +373,7 @@ def _fault(error: Any, values: dict[str, Any]) -> str:
 def _known_keys(location: list[str]) -> list[str]:
     """Names of the fields of the table at `location`."""
     tables: dict[str, type[Part]] = {
-        "source": Source, "split": Split, "tokens": Tokens, "train": Train,
-        "evaluate": Evaluate, "engine": Engine,
+        "source": Source, "clean": Clean, "duplicates": Duplicates, "privacy": Privacy,
+        "split": Split, "tokens": Tokens, "train": Train, "evaluate": Evaluate, "engine": Engine,
     }  # fmt: skip
     return list((tables[location[0]] if location else Recipe).model_fields)
