@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from domainlm import pipeline, recipe
 from domainlm.artifacts import read_json
-from domainlm.corpus import documents, prompts, sources, split
+from domainlm.corpus import documents, prompts, sources
 from domainlm.corpus.extract import tidy
 from domainlm.corpus.html import html_to_text
 from domainlm.corpus.sections import LABEL, folder_sections, markdown_sections, read_html
 from domainlm.errors import DomainLMError
-from domainlm.recipe import Source, Split
+from domainlm.recipe import Source
 
 PROSE = "The company makes valves. Demand for valves rose in the year, as it did before. "
 
@@ -170,54 +170,6 @@ def test_a_glob_as_path_and_a_single_file(tmp_path: Path) -> None:
     assert len(sources.listing(source, [])) == 4
     source = Source(path=f"{tmp_path}/text/company-1/2018-03-01.txt")
     assert [e.path for e in sources.listing(source, [])] == ["2018-03-01.txt"]
-
-
-dates = st.none() | st.dates(datetime.date(2000, 1, 1), datetime.date(2025, 1, 1))
-items = st.lists(st.tuples(st.integers(0, 8), dates), min_size=2, max_size=60).map(
-    lambda found: [split.Item(str(n), f"g{g}", d, str(n)) for n, (g, d) in enumerate(found)]
-)
-
-
-@given(items, st.floats(0.05, 0.9), st.integers(0, 5))
-def test_no_group_is_on_both_sides(found: list[split.Item], unseen: float, seed: int) -> None:
-    rule = Split(newest=0.3, unseen=unseen, seed=seed)
-    try:
-        where, cut = split.assign(found, rule)
-    except DomainLMError:
-        return
-    groups = {s: {i.group for i in found if where[i.id] == s} for s in documents.SPLITS}
-    trained = groups["train"] | groups["validation"]
-    assert not groups["unseen"] & (trained | groups["seen"])
-    assert not groups["unused"] & (trained | groups["seen"])
-    for item in found:
-        later = cut is not None and item.date is not None and item.date >= cut
-        assert where[item.id] in (
-            ("seen", "unseen") if later else ("train", "validation", "unused", "unseen")
-        )
-        if where[item.id] == "unseen":
-            assert later or cut is None
-    assert set(where) == {i.id for i in found}
-
-
-@given(items, st.integers(0, 5))
-def test_the_split_does_not_depend_on_order(found: list[split.Item], seed: int) -> None:
-    rule = Split(seed=seed)
-    try:
-        where, _ = split.assign(found, rule)
-    except DomainLMError:
-        return
-    assert split.assign(found[::-1], rule)[0] == where
-
-
-def test_the_first_of_equal_texts_is_kept() -> None:
-    early, late = datetime.date(2001, 1, 1), datetime.date(2002, 1, 1)
-    found = [
-        split.Item("late", "a", late, "same"),
-        split.Item("early", "b", early, "same"),
-        split.Item("other", "b", None, "other"),
-        split.Item("undated", "c", None, "same"),
-    ]
-    assert split.duplicates(found) == {"late", "undated"}
 
 
 def test_a_random_split_is_not_what_this_is(tmp_path: Path) -> None:

@@ -1,32 +1,43 @@
-"""The stage `corpus`: list, read, drop duplicates, split, write documents, ledger and prompts."""
+"""The stage `corpus`: sources -> documents with a split, ledger, prompts and audit.
 
-from collections.abc import Iterator
+Each wave's tasks read what the waves before wrote: listing (after a crawl or a query), reading,
+counts of lines where the recipe asks for them, cleaning, near-duplicates, one task that splits,
+writing, audit, and last the ledger and the prompts.
+"""
+
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from domainlm.artifacts import (
-    Run,
-    Task,
-    atomic_write,
-    read_json,
-    sha256_bytes,
-    sha256_json,
-    write_json,
-)
+from domainlm.artifacts import Run, Task, code_hash, sha256_json, write_json
 from domainlm.console import say
-from domainlm.corpus import documents, prompts, sources, split
+from domainlm.corpus import (
+    audit,
+    clean,
+    ledger,
+    lines,
+    near,
+    privacy,
+    prompts,
+    quality,
+    shuffle,
+    sources,
+    sql,
+    write,
+)
 from domainlm.corpus.edgar import crawl
 from domainlm.corpus.read import read_batch
 from domainlm.errors import DomainLMError
-from domainlm.recipe import Source, Split
+from domainlm.recipe import Source
 
 CRAWL = "corpus/crawl.parquet"
+TABLE = "corpus/table.json"
 LISTING = "corpus/sources.parquet"
-ASSIGNMENT = "corpus/split.parquet"
+PARTS = "corpus/parts"
+PART_BYTES = 48_000_000  # of text and spans a part, if its file can be cut so
+Tables = dict[str, list[str]]  # of frequent lines: prefixes of their files, by unit
 # What decides which filings a crawl fetches.
 SELECTION = {
     "kind", "path", "forms", "years", "ciks", "tickers", "sic", "exhibits", "limit", "limit_bytes",
@@ -34,72 +45,86 @@ SELECTION = {
 
 
 def waves(run: Run) -> Iterator[list[Task]]:
-    """Listing (after a remote source's crawl), reading (a task a batch), split, writing, ledger."""
-    source = run.recipe.source
-    downloads: list[crawl.Download] = []
-    if source.remote:
-        asked = {"source": source.model_dump(mode="json", include=SELECTION)}
-        _asking[sha256_json(asked)] = source, run.offline
-        yield [Task("corpus/crawl", _crawl, asked, (), (CRAWL,), in_process=True)]
-        downloads = crawl.read(run.root / CRAWL)
-    entries = sources.listing(source, sources.read_listing(run.root / LISTING), downloads)
-    batches = list(sources.batches(entries))
-    digest = sha256_json([e.identity() for e in entries])
-    _listed[digest] = entries
-    yield [Task("corpus/sources", _write_listing, {"sha256": digest}, (), (LISTING,))]
-    first = 0
-    reading = []
-    for number, batch in enumerate(batches):
-        arguments = {
-            "source": source.model_dump(mode="json"),
-            "number": number,
-            "first": first,
-            "count": len(batch),
-            "sha256": sha256_json([e.identity() for e in batch]),
-        }
-        reading.append(Task(f"corpus/read-{number:05d}", read_batch, arguments, (), _parts(number)))
-        first += len(batch)
-    if source.remote and any(run.manifest.why_stale(task) for task in reading):
-        _still_there(run, entries)
-    yield reading
-    parts = tuple(p for n in range(len(batches)) for p in _parts(n))
-    tables = parts[::2]
-    settings = run.recipe.split.model_dump(mode="json")
+    """The lists of independent tasks, each asked for when those before it are done."""
+    quality.expand(run.recipe.clean.rules)  # a name that is none is told before anything is read
+    accounts = yield from _reading(run)
+    parts = _parts(run.root, [path.replace(".json", ".parquet") for path in accounts])
+    recipe = run.recipe
+    wanted = {"furniture": recipe.clean.furniture, "boilerplate": recipe.clean.boilerplate}
+    frequent = yield from _counting(run.root, parts, {u: x for u, x in wanted.items() if x})
+    own = recipe.privacy.recognizer
+    arguments = {
+        "clean": recipe.clean.model_dump(mode="json"),
+        "privacy": recipe.privacy.model_dump(mode="json"),
+        "recognizer": code_hash(privacy.load_recognizer(own)) if own else "",
+        "frequent": frequent,
+        "threshold": recipe.duplicates.threshold,
+    }
+    prefixes = [f"{PARTS}/clean-{part['number']:05d}" for part in parts]
+    yield [
+        Task(
+            f"corpus/clean-{part['number']:05d}",
+            clean.clean,
+            arguments | {"part": part, "prefix": prefix},
+            (part["file"], *_files(frequent)),
+            clean.outputs(prefix),
+            size=part["bytes"],
+        )
+        for part, prefix in zip(parts, prefixes, strict=True)
+    ]
+    links, matched = yield from near.waves(prefixes, recipe.duplicates.threshold, run.root)
+    split = recipe.split.model_dump(mode="json", exclude={"leakage"})
+    duplicates = recipe.duplicates.model_dump(mode="json", exclude={"paragraphs"})
     yield [
         Task(
             "corpus/split",
-            _split,
-            {"split": settings, "count": len(batches)},
-            tables,
-            (ASSIGNMENT,),
+            write.split,
+            {"split": split, "duplicates": duplicates, "prefixes": prefixes, "links": links},
+            (*(f"{p}.index.parquet" for p in prefixes), *links),
+            (write.ASSIGNMENT,),
         )
     ]
-    written = [f"corpus/documents-{n:05d}.parquet" for n in range(len(batches))]
-    yield [
-        Task(f"corpus/write-{n:05d}", _write, {"number": n}, (tables[n], ASSIGNMENT), (path,))
-        for n, path in enumerate(written)
+    cleaned: list[dict[str, Any]] = [
+        {"number": n, "file": f"{p}.parquet", "documents": 0} for n, p in enumerate(prefixes)
     ]
+    limit = recipe.duplicates.paragraphs
+    repeated = yield from _counting(run.root, cleaned, {"paragraph": limit} if limit else {})
+    written = [f"corpus/documents-{n:05d}.parquet" for n in range(len(parts))]
     yield [
         Task(
-            "corpus/ledger",
-            _ledger,
-            {
-                "split": settings,
-                "source": f"{source.kind}: {_name(source)}",
-                "count": len(batches),
-                "crawled": source.remote,
-            },
-            (*parts, ASSIGNMENT, *([CRAWL] if source.remote else [])),
-            ("corpus/ledger.json",),
-        ),
+            f"corpus/write-{n:05d}",
+            write.write,
+            {"part": part, "output": path, "frequent": repeated},
+            (part["file"], write.ASSIGNMENT, *_files(repeated)),
+            (path, f"{PARTS}/write-{n:05d}.json"),
+        )
+        for n, (part, path) in enumerate(zip(cleaned, written, strict=True))
+    ]
+    yield from audit.waves(run.root, written, recipe.split.leakage, recipe.split.seed)
+    by_stage = {
+        "read": accounts,
+        "cleaned": [f"{p}.json" for p in prefixes],
+        "matched": matched,
+        "written": [f"{PARTS}/write-{n:05d}.json" for n in range(len(parts))],
+    }
+    crawled = CRAWL if recipe.source.remote else ""
+    asked = {
+        "source": f"{recipe.source.kind}: {ledger.name(recipe.source)}",
+        "crawled": crawled,
+        "privacy": recipe.privacy.mode,
+    }
+    inputs = [path for paths in by_stage.values() for path in paths]
+    inputs += [write.ASSIGNMENT, audit.AUDIT, *([crawled] if crawled else [])]
+    yield [
+        Task("corpus/ledger", ledger.write, asked | by_stage, inputs, ("corpus/ledger.json",)),
         Task(
             "corpus/prompts",
             _prompts,
             {
                 "files": written,
-                "count": run.recipe.evaluate.prompts,
-                "seed": run.recipe.split.seed,
-                "filings": source.kind == "edgar",
+                "count": recipe.evaluate.prompts,
+                "seed": recipe.split.seed,
+                "filings": recipe.source.kind == "edgar",
             },
             tuple(written),
             ("corpus/prompts.json",),
@@ -107,17 +132,137 @@ def waves(run: Run) -> Iterator[list[Task]]:
     ]
 
 
+def _reading(run: Run) -> Generator[list[Task], None, list[str]]:
+    """Waves up to the read documents; returns the accounts of the tasks that read."""
+    source = run.recipe.source
+    entries: list[sources.Entry]
+    if source.kind == "sql":
+        asked = source.model_dump(mode="json", include={"kind", "path", "query"})
+        yield [Task("corpus/table", sql.fetch, asked, (), (TABLE,), in_process=True)]
+        entries = sql.entries(run.root)
+    else:
+        downloads: list[crawl.Download] = []
+        if source.remote:
+            asked = {"source": source.model_dump(mode="json", include=SELECTION)}
+            _asking[sha256_json(asked)] = source, run.offline
+            yield [Task("corpus/crawl", _crawl, asked, (), (CRAWL,), in_process=True)]
+            downloads = crawl.read(run.root / CRAWL)
+        before = sources.read_listing(run.root / LISTING)
+        entries = sources.listing(source, before, downloads)
+    digest = sha256_json([e.identity() for e in entries])
+    _listed[digest] = entries
+    yield [Task("corpus/sources", _write_listing, {"sha256": digest}, (), (LISTING,))]
+    reading = []
+    for number, batch in enumerate(sources.batches(entries)):
+        arguments = {
+            "source": source.model_dump(mode="json"),
+            "number": number,
+            "sha256": sha256_json([e.identity() for e in batch]),
+        }
+        prefix = f"{PARTS}/read-{number:05d}"
+        reading.append(
+            Task(
+                f"corpus/read-{number:05d}",
+                read_batch,
+                arguments,
+                (),
+                (f"{prefix}.parquet", f"{prefix}.json"),
+                size=sum(e.bytes for e in batch),
+            )
+        )
+    if source.remote and any(run.manifest.why_stale(task) for task in reading):
+        _still_there(run, entries)
+    yield reading
+    return [task.outputs[1] for task in reading]
+
+
+def _parts(root: Path, files: list[str]) -> list[dict[str, Any]]:
+    """What is cleaned by one task: a file, or some row groups of a large one."""
+    parts: list[dict[str, Any]] = []
+
+    def add(file: str, first: int, stop: int, sizes: list[int], rows: list[int]) -> None:
+        parts.append(
+            {
+                "number": len(parts),
+                "file": file,
+                "row_groups": [first, stop],
+                "bytes": sum(sizes[first:stop]),
+                "documents": sum(rows[first:stop]),
+            }
+        )
+
+    for file in files:
+        metadata = pq.read_metadata(root / file)
+        groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
+        sizes = [g.total_byte_size for g in groups]
+        rows = [g.num_rows for g in groups]
+        first = 0
+        for stop in range(1, len(groups)):
+            if sum(sizes[first : stop + 1]) > PART_BYTES:
+                add(file, first, stop, sizes, rows)
+                first = stop
+        add(file, first, len(groups), sizes, rows)
+    return parts
+
+
+def _counting(
+    root: Path, parts: list[dict[str, Any]], limits: dict[str, float]
+) -> Generator[list[Task], None, Tables]:
+    """Waves that count lines or paragraphs; returns the prefixes of the tables by unit."""
+    tables: Tables = {}
+    if not limits:
+        return tables
+    files = {u: [f"{PARTS}/{u}-{p['number']:05d}.npy" for p in parts] for u in limits}
+    name, function = "lines", clean.count_lines
+    if "paragraph" in limits:
+        name, function = "paragraphs", write.count_paragraphs
+    inputs = (write.ASSIGNMENT,) if "paragraph" in limits else ()
+    yield [
+        Task(
+            f"corpus/{name}-{n:05d}",
+            function,
+            {"part": part, "outputs": {u: files[u][n] for u in limits}},
+            (part["file"], *inputs),
+            tuple(files[u][n] for u in limits),
+        )
+        for n, part in enumerate(parts)
+    ]
+    counting = []
+    for unit, limit in limits.items():
+        count = shuffle.partitions([root / f for f in files[unit]])
+        tables[unit] = [f"{PARTS}/{unit}-table-{p:04d}" for p in range(count)]
+        for partition, prefix in enumerate(tables[unit]):
+            arguments = {
+                "unit": unit,
+                "limit": limit,
+                "documents": sum(p["documents"] for p in parts),
+                "files": files[unit],
+                "partition": partition,
+                "partitions": count,
+                "prefix": prefix,
+            }
+            counting.append(
+                Task(
+                    f"corpus/{unit}-table-{partition:04d}",
+                    lines.count,
+                    arguments,
+                    tuple(files[unit]),
+                    _files({unit: [prefix]}),
+                )
+            )
+    yield counting
+    return tables
+
+
+def _files(tables: Tables) -> tuple[str, ...]:
+    """The files of tables of frequent lines."""
+    ends = (".keys.npy", ".from.npy")
+    return tuple(p + end for prefixes in tables.values() for p in prefixes for end in ends)
+
+
 _listed: dict[str, list[sources.Entry]] = {}  # what `waves` listed, for the task that writes it
 # For the task that crawls: who asks, how fast and whether at all, which decide nothing of the rest.
 _asking: dict[str, tuple[Source, bool]] = {}
-
-
-def _parts(number: int) -> tuple[str, str]:
-    return f"corpus/parts/read-{number:05d}.parquet", f"corpus/parts/read-{number:05d}.json"
-
-
-def _name(source: Source) -> str:
-    return urlsplit(crawl.base_of(source)).netloc if source.remote else Path(source.path).name
 
 
 def _crawl(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
@@ -150,149 +295,6 @@ def _write_listing(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     entries = _listed[arguments["sha256"]]
     sources.write_listing(root / LISTING, entries)
     return {LISTING: len(entries)}
-
-
-def _split(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
-    """Task: `split.parquet`, one row a read document: id, split (or "duplicate"), bytes."""
-    items, sizes = [], []
-    for document in documents.read(_parts_of(root, arguments, 0)):
-        data = document.text.encode()
-        items.append(split.Item(document.id, document.group, document.date, sha256_bytes(data)))
-        sizes.append(len(data))
-    if not items:
-        raise DomainLMError(
-            "nothing is left of the corpus: no file gave a document",
-            where=str(root / "corpus" / "parts"),
-            why=f"skipped: {_merged(root, arguments)['skipped']}",
-            fix="check source.path, source.include and source.text",
-        )
-    repeated = split.duplicates(items)
-    kept = [i for i in items if i.id not in repeated]
-    where, cut = split.assign(kept, Split.model_validate(arguments["split"]))
-    table = pa.table(
-        {
-            "id": [i.id for i in items],
-            "group": [i.group for i in items],
-            "dated": [i.date is not None for i in items],
-            "split": [where.get(i.id, "duplicate") for i in items],
-            "bytes": sizes,
-        }
-    ).replace_schema_metadata({"cut": cut.isoformat() if cut else ""})
-    with atomic_write(root / ASSIGNMENT) as file:
-        pq.write_table(table, file, compression="zstd")
-    return {ASSIGNMENT: len(items)}
-
-
-def _write(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
-    """Task: the kept documents of one part, with their split."""
-    import dataclasses
-
-    number = arguments["number"]
-    table = pq.read_table(root / ASSIGNMENT, columns=["id", "split"]).to_pydict()
-    where = dict(zip(table["id"], table["split"], strict=True))
-    kept = [
-        dataclasses.replace(d, split=where[d.id])
-        for d in documents.read([root / _parts(number)[0]])
-        if where[d.id] != "duplicate"
-    ]
-    path = f"corpus/documents-{number:05d}.parquet"
-    documents.write(root / path, kept)
-    return {path: len(kept)}
-
-
-def _parts_of(root: Path, arguments: dict[str, Any], which: int) -> list[Path]:
-    """Tables (0) or accounts (1) of all parts, in order."""
-    return [root / _parts(n)[which] for n in range(arguments["count"])]
-
-
-def _merged(root: Path, arguments: dict[str, Any]) -> dict[str, Any]:
-    """The parts' accounts added up."""
-    total: dict[str, Any] = {}
-    for path in _parts_of(root, arguments, 1):
-        _add(total, read_json(path))
-    for row in crawl.read(root / CRAWL) if arguments.get("crawled") else ():
-        if not row.sha256:
-            _add(total, {"files": 1, "skipped": {row.status: {"files": 1, "bytes": 0}}})
-    return total
-
-
-def _add(total: dict[str, Any], more: dict[str, Any]) -> None:
-    for key, value in more.items():
-        if isinstance(value, dict):
-            _add(total.setdefault(key, {}), value)
-        else:
-            total[key] = total.get(key, 0) + value
-
-
-def _ledger(root: Path, arguments: dict[str, Any]) -> None:
-    """Task: `ledger.json`. Every byte of the input is in exactly one place, or the task fails.
-
-    input = skipped + read;  read = other documents + markup + extracted text (markup is what is
-    left, so re-encoding counts there, and may be negative);  extracted = duplicates + splits.
-    """
-    account = _merged(root, arguments)
-    table = pq.read_table(root / ASSIGNMENT)
-    cut = (table.schema.metadata or {}).get(b"cut", b"").decode() or None
-    splits: dict[str, dict[str, Any]] = {}
-    groups: set[str] = set()
-    dated = 0
-    for row in table.to_pylist():
-        place = splits.setdefault(row["split"], {"documents": 0, "groups": set(), "bytes": 0})
-        place["documents"] += 1
-        place["bytes"] += row["bytes"]
-        place["groups"].add(row["group"])
-        if row["split"] != "duplicate":
-            groups.add(row["group"])
-            dated += row["dated"]
-    for place in splits.values():
-        place["groups"] = len(place["groups"])
-    repeated = splits.pop("duplicate", {"documents": 0, "bytes": 0})
-    order = [s for s in documents.SPLITS if s in splits]
-    extracted = account["extracted"]
-    skipped_bytes = sum(s["bytes"] for s in account["skipped"].values())
-    markup = account["read"]["bytes"] - account["other_documents_bytes"] - extracted["bytes"]
-    kept_bytes = sum(s["bytes"] for s in splits.values())
-    if (
-        account["bytes"] != skipped_bytes + account["read"]["bytes"]
-        or extracted["bytes"] != repeated["bytes"] + kept_bytes
-    ):
-        raise DomainLMError(
-            "the ledger does not add up",
-            where=str(root / "corpus"),
-            why=f"{account}; splits {splits}; duplicates {repeated}",
-            fix="this is a defect: please report it with the two lines above",
-        )
-    kept = sum(s["documents"] for s in splits.values())
-    write_json(
-        root / "corpus" / "ledger.json",
-        {
-            "input": {"files": account["files"], "bytes": account["bytes"]},
-            "skipped": account["skipped"],
-            "read": account["read"],
-            "removed": {
-                "other_documents_bytes": account["other_documents_bytes"],
-                "markup_bytes": markup,
-            },
-            "extracted": extracted,
-            "duplicates": {"documents": repeated["documents"], "bytes": repeated["bytes"]},
-            "kept": {"documents": kept, "bytes": kept_bytes, "groups": len(groups)},
-            "splits": {name: splits[name] for name in order},
-            "evidence": {
-                "source": arguments["source"],
-                "files": account["files"],
-                "bytes": account["bytes"],
-                "skipped": account["skipped"],
-                "documents": kept,
-                "text_bytes": kept_bytes,
-                "duplicates": repeated["documents"],
-                "duplicate_bytes": repeated["bytes"],
-                "groups": len(groups),
-                "dated": dated,
-                "cut": cut,
-                "splits": {name: splits[name] for name in order},
-            },
-        },
-    )
 
 
 def _prompts(root: Path, arguments: dict[str, Any]) -> None:
