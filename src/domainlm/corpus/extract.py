@@ -13,6 +13,15 @@ _MAGIC = (b"%PDF", b"PK\x03\x04", b"\x1f\x8b", b"\xd0\xcf\x11\xe0", b"\xff\xd8\x
 _CONTROLS = re.compile("[\x80-\x9f]")
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _C1_SIGN = re.compile(rb"\xc2[\x80-\x9f]")
+# Of scripts whose letters are all above ASCII; what charset_normalizer chooses from.
+_ENCODINGS = [
+    "cp932", "euc_jp", "gb18030", "big5", "cp949", "koi8_r", "koi8_u", "cp1251", "cp866",
+    "cp1253", "cp1255", "cp1256", "iso8859_5", "iso8859_7",
+]  # fmt: skip
+_SAMPLE = 65536  # bytes that an encoding is told by
+_TAGS = re.compile(rb"<[^<>]*>")
+_LETTERS = bytes(b for b in range(128) if chr(b).isalpha())
+_SIGNS = b"\x85\x95\x96\x97\xa0\xb7"  # cp1252: ellipsis, bullet, dashes, space, dot
 # UTF-8 read as cp1252: a lead byte (Â Ã â) before a continuation byte. The sign is those letters
 # in UTF-8; looking for it costs a tenth of looking for the whole.
 _MOJIBAKE_SIGN = re.compile(rb"\xc3(?:[\x82\x83]|\xa2\xe2)")
@@ -28,8 +37,9 @@ class Unreadable(Exception):
 def decode(data: bytes) -> str:
     """Text of `data` in NFC, with line feeds as line ends and no control characters.
 
-    Byte order marks decide; then UTF-8, else cp1252. Mojibake is repaired line by line where its
-    signs are seen. Raises `Unreadable`: `empty`, `binary` or `undecodable`.
+    Byte order marks decide; then UTF-8, UTF-16 of mostly Western text, what charset_normalizer
+    finds where the letters are of another script, else cp1252. Mojibake is repaired line by line
+    where its signs are seen. Raises `Unreadable`: `empty`, `binary` or `undecodable`.
     """
     data = _as_utf8(data)
     if not data.strip():
@@ -60,8 +70,10 @@ def _as_utf8(data: bytes) -> bytes:
             except UnicodeDecodeError as error:
                 raise Unreadable("undecodable") from error
             return _as_utf8(wide.encode("utf-8", "replace")) if wide else b""
-    if data.startswith(_MAGIC) or b"\0" in data:
+    if data.startswith(_MAGIC):
         raise Unreadable("binary")
+    if b"\0" in data:
+        return _as_utf8(_unmarked_wide(data))
     data = data.removeprefix(b"\xef\xbb\xbf")
     clean = data.translate(None, _CONTROL)
     if len(data) - len(clean) > 2 + 0.03 * len(data):
@@ -77,10 +89,47 @@ def _as_utf8(data: bytes) -> bytes:
     data = text.encode("utf-8", "ignore")  # without the bytes that are no UTF-8
     stray = len(clean) - len(data)
     high = len(data) - len(data.translate(None, _HIGH)) + stray
+    if stray * 2 > high and (script := _other_script(clean, first)):
+        return clean.decode(script, "replace").encode()
     if clean[:first].isascii() and stray * 2 > high:
         return clean.decode("latin-1").encode()
     # Most of the file is UTF-8 with a few stray bytes: keep it UTF-8 and map those bytes.
     return _ESCAPED.sub(_stray, text).encode()
+
+
+def _unmarked_wide(data: bytes) -> bytes:
+    """UTF-8 of UTF-16 without a mark, told by every second byte being zero, or `Unreadable`."""
+    half = min(len(data), _SAMPLE) // 2
+    zeros = [data[n : 2 * half : 2].count(0) for n in (0, 1)]
+    if half < 16 or min(zeros) > 0 or max(zeros) < 0.7 * half:
+        raise Unreadable("binary")
+    try:
+        text = data.decode("utf-16-le" if zeros[1] else "utf-16-be")
+    except UnicodeDecodeError as error:
+        raise Unreadable("binary") from error
+    return text.replace("\0", "").encode()
+
+
+def _other_script(data: bytes, first: int) -> str | None:
+    """The encoding of text mostly in letters above ASCII; None where they are the exception.
+
+    `first` is where the first byte lies that is no UTF-8.
+    """
+    start = data.rfind(b"\n", 0, first) + 1
+    sample = data[start : start + _SAMPLE]
+    if start + _SAMPLE < len(data):  # half a character at the end would rule out its encoding
+        sample = sample[: sample.rfind(b"\n") + 1] or data[start:]
+    plain = _TAGS.sub(b"", sample).translate(None, _SIGNS)
+    high = len(plain) - len(plain.translate(None, _HIGH))
+    letters = len(plain) - len(plain.translate(None, _LETTERS))
+    if high < 0.4 * (high + letters) or len(set(plain).intersection(_HIGH)) < 6:
+        return None  # Western, or a rule of signs
+    import charset_normalizer
+
+    found = charset_normalizer.from_bytes(
+        sample, cp_isolation=_ENCODINGS, preemptive_behaviour=False, enable_fallback=False
+    ).best()
+    return found.encoding if found else None
 
 
 def _c1(match: re.Match[str]) -> str:

@@ -1,35 +1,33 @@
 """Files to documents: one task a batch of files; a bad file is counted, never fatal.
 
 The task writes `corpus/parts/read-NNNNN.parquet` (documents without a split) and a `.json` with
-the bytes of every file accounted for: read or skipped, and why.
+the bytes of every file and every member of a container accounted for: read or skipped, and why.
 """
 
 import contextlib
 import datetime
 import gc
-import json
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from domainlm.artifacts import sha256_bytes, write_json
-from domainlm.corpus import documents, sources
-from domainlm.corpus.documents import Document, Section
+from domainlm.corpus import containers, documents, formats, sources
+from domainlm.corpus.documents import Document, Origin, Section
 from domainlm.corpus.edgar.filing import read_exhibit, read_filing
 from domainlm.corpus.edgar.tree import Filing, in_industry
-from domainlm.corpus.extract import Unreadable, decode, tidy
-from domainlm.corpus.sections import folder_sections, markdown_sections, read_html
+from domainlm.corpus.extract import Unreadable
+from domainlm.corpus.sections import folder_sections
+from domainlm.corpus.tables import REST, Member
 from domainlm.recipe import Source
 
+COLLECT = 64_000_000  # bytes read between two searches for cycles
 FILING_DELAY = datetime.timedelta(days=90)  # period to filing, where no filing date is known
 
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """No search for cycles: reading makes few, and the search takes a tenth of its time."""
+    """Hardly a search for cycles: reading makes few, and the search takes a tenth of its time."""
     gc.disable()
     try:
         yield
@@ -39,73 +37,95 @@ def uncollected() -> Iterator[None]:
 
 @uncollected()
 def read_batch(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
-    """Task: read the files of one batch of `corpus/sources.parquet`."""
+    """Task: read the files of one batch of `corpus/sources.parquet`.
+
+    Every byte of them is in one place: in the packing of containers (their bytes less those of
+    their members, so negative where they are compressed), in members skipped, or in members read.
+    """
     source = Source.model_validate(arguments["source"])
-    base = sources.root_of(source)
-    entries = sources.read_listing(root / "corpus" / "sources.parquet")
-    batch = entries[arguments["first"] : arguments["first"] + arguments["count"]]
-    found: list[Document] = []
-    skipped: dict[str, dict[str, int]] = {}
-    read_bytes = read_files = other_documents = 0
-    for entry in batch:
-        try:
-            made, dropped = _read(base, entry, source)
-            if not made:
-                raise Unreadable("empty")
-        except Unreadable as reason:
-            count = skipped.setdefault(str(reason), {"files": 0, "bytes": 0})
-            count["files"] += 1
-            count["bytes"] += entry.bytes
-            continue
-        found += made
-        read_files += 1
-        read_bytes += entry.bytes
-        other_documents += dropped
-    name = f"corpus/parts/read-{arguments['number']:05d}"
-    documents.write(root / f"{name}.parquet", found)
-    write_json(
-        root / f"{name}.json",
-        {
-            "files": len(batch),
-            "bytes": sum(e.bytes for e in batch),
-            "skipped": skipped,
-            "read": {"files": read_files, "bytes": read_bytes},
-            "other_documents_bytes": other_documents,
-            "extracted": {
-                "documents": len(found),
-                "bytes": sum(len(d.text.encode()) for d in found),
-            },
-        },
-    )
-    return {f"{name}.parquet": len(found)}
+    number = arguments["number"]
+    entries = sources.read_listing(root / "corpus" / "sources.parquet", number)
+    account = {
+        "files": sum(not e.start for e in entries),  # those that begin here
+        "bytes": sum(e.bytes for e in entries),
+        "packing_bytes": 0,
+        "skipped": {},
+        "read": {"files": 0, "bytes": 0},
+        "other_documents_bytes": 0,
+        "extracted": {"documents": 0, "bytes": 0},
+    }
+    name = f"corpus/parts/read-{number:05d}"
+    rows = documents.write(root / f"{name}.parquet", _documents(root, entries, source, account))
+    write_json(root / f"{name}.json", account)
+    return {f"{name}.parquet": rows}
 
 
-def _read(base: Path, entry: sources.Entry, source: Source) -> tuple[list[Document], int]:
-    """Documents of one file, and bytes of other documents in it that were left out."""
-    if not entry.sha256:
-        raise Unreadable("unreadable")
-    path = base / entry.path
+def _documents(
+    root: Path, entries: list[sources.Entry], source: Source, account: dict[str, Any]
+) -> Iterator[Document]:
+    """The documents of the entries; adds every byte of these to its place in `account`."""
+    base = sources.root_of(source) if source.kind == "edgar" else root
+    uncollected_bytes = 0
+    for entry in entries:
+        rest = entry.bytes
+        for member in _members(base, entry, source):
+            size = max(0, rest) if member.size == REST else member.size
+            rest -= size
+            try:
+                made, dropped = _made(member, entry, source)
+            except Unreadable as reason:
+                count = account["skipped"].setdefault(str(reason), {"files": 0, "bytes": 0})
+                count["files"] += 1
+                count["bytes"] += size
+                continue
+            account["read"]["files"] += 1
+            account["read"]["bytes"] += size
+            account["other_documents_bytes"] += dropped
+            account["extracted"]["documents"] += len(made)
+            account["extracted"]["bytes"] += sum(len(d.text.encode()) for d in made)
+            yield from made
+            uncollected_bytes += size
+            if uncollected_bytes > COLLECT:
+                gc.collect()
+                uncollected_bytes = 0
+        account["packing_bytes"] += rest
+
+
+def _members(base: Path, entry: sources.Entry, source: Source) -> Iterator[Member]:
+    """What is in one listed file; of a filing, the file. An unreadable one is a skipped member."""
     try:
+        if not entry.sha256:
+            raise FileNotFoundError
         if source.kind == "edgar":
-            return _filing(path.read_bytes(), entry, source)
-        if path.suffix.lower() in {".jsonl", ".parquet"}:
-            rows = _jsonl(path) if path.suffix.lower() == ".jsonl" else _parquet(path)
-            return [d for n, row in enumerate(rows) if (d := _row(row, n, entry, source))], 0
-        text = decode(path.read_bytes())
-    except OSError as error:
-        raise Unreadable("unreadable") from error
-    found: tuple[Section, ...] = ()
-    if path.suffix.lower() in {".html", ".htm"}:
-        text, found = read_html(text, source.tables)
-    else:
-        text = tidy(text)
-    if not text.strip():
-        raise Unreadable("empty")
-    if path.suffix.lower() in {".md", ".markdown"}:
-        found = markdown_sections(text)
-    found = found or folder_sections(entry.path, source.group, text)
-    facts = _of_path(entry.path, source)
-    return [_document(entry, text, facts, number=None, sections=found)], 0
+            yield Member(entry.path, (base / entry.path).read_bytes(), entry.bytes)
+            return
+        with sources.opened(source, entry, base) as file:
+            yield from containers.members(file, entry.path, source, entry.start, entry.stop)
+    except OSError:
+        yield Member(entry.path, None, REST, skipped="unreadable")
+
+
+def _made(member: Member, entry: sources.Entry, source: Source) -> tuple[list[Document], int]:
+    """Documents of one member, and bytes of other documents in it that were left out."""
+    if member.data is None:
+        raise Unreadable(member.skipped)
+    if source.kind == "edgar":
+        return _filing(member.data, entry, source)
+    try:
+        text, sections, found, dropped = formats.read(
+            member.name, member.data, source.tables, member.row
+        )
+    except MemoryError as error:
+        raise Unreadable("too_large") from error
+    if source.date:
+        found.pop("date", None)
+    facts = {**_of_path(member.name, source), **found, **member.facts}
+    parent = PurePosixPath(member.name).parent
+    if not sections and member.facts.get("group") not in {parent.as_posix(), parent.name}:
+        sections = folder_sections(member.name, source.group, text)
+    origin = Origin(entry.path, member.start, member.end, member.unit)
+    sha256 = sha256_bytes(member.data)
+    return [_document(member.name, sha256, origin, text, facts, sections)], dropped
 
 
 def _filing(data: bytes, entry: sources.Entry, source: Source) -> tuple[list[Document], int]:
@@ -134,7 +154,8 @@ def _filing(data: bytes, entry: sources.Entry, source: Source) -> tuple[list[Doc
         "title": " ".join(str(p) for p in (company, form, period or date or "") if p),
         "meta": meta,
     }
-    made = [_document(entry, text, facts, sections=sections, number=None)]
+    origin = Origin(entry.path, 0, len(data))
+    made = [_document(entry.path, entry.sha256, origin, text, facts, sections)]
     dropped = submission.dropped_bytes
     for number, (kind, content) in enumerate(submission.exhibits if source.exhibits else (), 1):
         try:
@@ -143,37 +164,38 @@ def _filing(data: bytes, entry: sources.Entry, source: Source) -> tuple[list[Doc
             continue
         if exhibit:
             own = {"title": f"{facts['title']} {kind}", "meta": (*meta, ("exhibit", kind))}
-            made.append(_document(entry, exhibit, facts | own, number=number))
+            uri = f"{entry.path}#{number}"
+            made.append(_document(uri, entry.sha256, origin, exhibit, facts | own))
             dropped -= len(content)
     return made, dropped
 
 
 def _document(
-    entry: sources.Entry,
+    uri: str,
+    sha256: str,
+    origin: Origin,
     text: str,
     facts: dict[str, Any],
-    *,
-    number: int | None,
     sections: tuple[Section, ...] = (),
 ) -> Document:
-    uri = entry.path if number is None else f"{entry.path}#{number}"
     return Document(
-        id=sha256_bytes(uri.encode())[:16],
+        id=sha256_bytes(f"{uri}\n{sha256}".encode())[:16],  # of two rows one name may be the same
         group=facts["group"],
         date=facts["date"],
         title=facts["title"] or uri,
         uri=uri,
-        source_sha256=entry.sha256,
+        source_sha256=sha256,
         text=text,
         sections=sections,
         meta=facts.get("meta", ()),
+        origin=origin,
     )
 
 
 def _of_path(path: str, source: Source) -> dict[str, Any]:
     """Group and date as far as the path tells them."""
     if source.group == "folder":
-        group: str | None = Path(path).parent.as_posix()
+        group: str | None = PurePosixPath(path).parent.as_posix()
     elif "(" in source.group:
         group = sources.first_match(source.group, path)
     else:
@@ -182,42 +204,3 @@ def _of_path(path: str, source: Source) -> dict[str, Any]:
     if source.date and "(" in source.date:
         date = sources.as_date(sources.first_match(source.date, path))
     return {"group": group or path, "date": date, "title": path}
-
-
-def _row(row: dict[str, Any], number: int, entry: sources.Entry, source: Source) -> Document | None:
-    """The document of one row of a table; None where its text is missing or blank."""
-    text = row.get(source.text)
-    if not isinstance(text, str) or not text.strip():
-        return None
-    facts = _of_path(entry.path, source)
-    if row.get(source.group) is not None:
-        facts["group"] = str(row[source.group])
-    if source.date and row.get(source.date) is not None:
-        facts["date"] = sources.as_date(row[source.date])
-    if source.title and row.get(source.title) is not None:
-        facts["title"] = str(row[source.title])
-    elif entry.path:
-        facts["title"] = f"{entry.path}#{number}"
-    text = tidy(text)
-    folder = folder_sections(entry.path, source.group, text)
-    return _document(entry, text, facts, number=number, sections=folder)
-
-
-def _jsonl(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON Lines file; a line that is not a JSON object counts as a row without text."""
-    with open(path, "rb") as file:
-        for line in file:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                row = {}
-            yield row if isinstance(row, dict) else {}
-
-
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=256):
-                yield from batch.to_pylist()
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeDecodeError) as error:
-        raise Unreadable("damaged") from error
