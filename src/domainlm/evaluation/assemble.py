@@ -130,7 +130,9 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
             temperature=recipe.evaluate.temperature,
         ),
         corpus=evidence.Corpus(
-            **read_json(root / "corpus/ledger.json")["evidence"], tokenizer=tokenizer
+            **read_json(root / "corpus/ledger.json")["evidence"],
+            tokenizer=tokenizer,
+            merkle_root=arguments["merkle_root"],
         ),
         recipe=arguments["recipe"],
         environment=_environment(training),

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from domainlm.artifacts import read_json
 
-SCHEMA_VERSION = 2  # 2: with `slices`; evidence of 1 is read as without any
+SCHEMA_VERSION = 3  # 2: `slices`; 3: `corpus` with audit, privacy and more; older is read without
 Role = Literal["stock", "scratch", "continued", "baseline"]
 Interval = tuple[float, float]
 
@@ -142,6 +142,34 @@ class Samples(Row):
     temperature: float
 
 
+class Overlap(Row):
+    """What share of a document's distinct 13-grams stands in train, over a split's documents."""
+
+    documents: int
+    groups: int
+    median: float
+    p90: float
+    max: float
+    over: int  # documents above the limit
+
+
+class Audit(Row):
+    """The leakage audit. `random` is a split of the same documents by chance, for comparison."""
+
+    n: int  # words of an n-gram
+    sampled: int  # one in so many n-grams was compared
+    limit: float  # the recipe's, for `unseen`
+    splits: dict[str, Overlap]
+
+
+class Privacy(Row):
+    """Personal data and secrets found in the text that was read."""
+
+    mode: str  # off, report, mask or drop
+    found: dict[str, int] = {}  # by kind
+    examples: dict[str, list[str]] = {}  # masked
+
+
 class Corpus(Row):
     """The ledger's figures that the report shows."""
 
@@ -158,6 +186,15 @@ class Corpus(Row):
     cut: str | None  # ISO date from which documents are held out; null: split by group alone
     splits: dict[str, dict[str, int]]  # split -> {documents, groups, bytes}
     tokenizer: dict[str, Any]  # vocabulary, bytes_per_token, train_tokens
+    lines: dict[str, dict[str, int]] = {}  # rule -> {lines, bytes} taken out of documents
+    dropped: dict[str, dict[str, int]] = {}  # reason -> {documents, bytes} left out whole
+    near_duplicates: dict[str, int] = {}  # {documents, groups, bytes} left out of train
+    paragraphs: dict[str, int] = {}  # {paragraphs, bytes} that train had before
+    links: dict[str, int] = {}  # of near-duplicates: links, joined_groups, common_documents ...
+    privacy: Privacy | None = None
+    promises: list[str] = []  # what the split can and cannot promise
+    audit: Audit | None = None
+    merkle_root: str = ""  # of the hashes of all files of corpus, tokens and training
 
 
 class Evidence(Row):

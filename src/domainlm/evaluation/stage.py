@@ -74,6 +74,7 @@ def waves(run: Run) -> Iterator[list[Task]]:
                 "arms": arms,
                 "skipped": skipped,
                 "baselines": [output for task in compressed for output in task.outputs],
+                "merkle_root": run.manifest.merkle_root(("corpus", "tokens", "training")),
             },
             (*common, "corpus/ledger.json", "tokens/index.json", *trained, *parts),
             (

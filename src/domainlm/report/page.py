@@ -53,6 +53,8 @@ def render(evidence: Evidence, samples: Sequence[Sample], picture: bytes) -> str
         gaps=_gaps(evidence),
         probe=_probe(evidence),
         corpus=_corpus(evidence),
+        audit=_audit(evidence),
+        data=words.data(evidence),
         cost=_cost(evidence),
         models=_models(evidence),
         hashes=_hashes(evidence),
@@ -164,7 +166,13 @@ def _corpus(evidence: Evidence) -> Table:
         row(f"Skipped: {reason}", counts.get("files", 0), counts.get("bytes", 0))
         for reason, counts in c.skipped.items()
     ]
+    rows += [row(f"Lines out: {rule}", n["lines"], n["bytes"]) for rule, n in c.lines.items()]
+    rows += [row(f"Dropped: {why}", n["documents"], n["bytes"]) for why, n in c.dropped.items()]
     rows += [row("Dropped: duplicates", c.duplicates, c.duplicate_bytes)]
+    if near := c.near_duplicates.get("documents"):
+        rows += [row("Dropped of train: near-duplicates", near, c.near_duplicates["bytes"])]
+    if again := c.paragraphs.get("paragraphs"):
+        rows += [row("Dropped of train: paragraphs seen before", again, c.paragraphs["bytes"])]
     rows += [row(f"Kept: {nouns.documents}", c.documents, c.text_bytes, words.count(c.groups))]
     rows += [
         row(f"Split: {name}", s.get("documents", 0), s.get("bytes", 0), f"{s.get('groups', 0):,}")
@@ -172,6 +180,24 @@ def _corpus(evidence: Evidence) -> Table:
     ]
     heads = ["Part", "Number", nouns.groups.capitalize(), "Size"]
     return Table("What was kept and what was dropped", "corpus", heads, rows, frozenset({1, 2, 3}))
+
+
+def _audit(evidence: Evidence) -> Table | None:
+    """How much of each split stands in train, beside a split by chance."""
+    found = evidence.corpus.audit
+    if found is None or not found.splits:
+        return None
+    rows = [
+        ["random, for comparison" if name == "random" else name, f"{o.documents:,}",
+         f"{o.groups:,}", *(words.percent(x) for x in (o.median, o.p90, o.max)),
+         f"{o.over:,}" if name == "unseen" else ""]
+        for name, o in found.splits.items()
+    ]  # fmt: skip
+    heads = ["Split", view.nouns(evidence).documents.capitalize()]
+    heads += [view.nouns(evidence).groups.capitalize(), "Median", "90th percentile", "Most"]
+    heads += [f"Above {words.percent(found.limit)}"]
+    caption = f"How much of held-out text stands in train: share of its {found.n}-grams of words"
+    return Table(caption, "corpus.audit", heads, rows, frozenset({1, 2, 3, 4, 5, 6}))
 
 
 def _cost(evidence: Evidence) -> Table:
@@ -209,5 +235,7 @@ def _hashes(evidence: Evidence) -> Table:
          evidence.samples.prompts_sha256],
         *([f"Weights: {view.label(evidence, name)}", "models", m.sha256]
           for name, m in evidence.models.items() if m.sha256),
+        *([["Merkle root of corpus, tokens and models", "corpus.merkle_root", root]]
+          if (root := evidence.corpus.merkle_root) else []),
     ]  # fmt: skip
     return Table("What was measured, by its hash", "", ["What", "Key", "SHA-256"], rows)

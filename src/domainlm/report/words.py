@@ -76,6 +76,39 @@ def size(number: int) -> str:
     return plural(number, "byte", "bytes")
 
 
+def data(evidence: Evidence) -> list[str]:
+    """What the split promises, what the audit found, what was joined, and personal data."""
+    c = evidence.corpus
+    said = list(c.promises)
+    if c.audit and {"unseen", "random"} <= set(c.audit.splits):
+        unseen, random = c.audit.splits["unseen"], c.audit.splits["random"]
+        said.append(
+            f"Half of the unseen documents have at most {percent(unseen.median)} of their "
+            f"{c.audit.n}-grams of words in train, and none more than {percent(unseen.max)}; after "
+            f"a random split of the same documents it would be {percent(random.median)} and "
+            f"{percent(random.max)}."
+        )
+    if c.audit and (over := c.audit.splits.get("unseen")) and over.over:
+        said.append(
+            f"{plural(over.over, 'unseen document is', 'unseen documents are')} above the "
+            f"recipe's limit of {percent(c.audit.limit)}: the figures for unseen text flatter."
+        )
+    if joined := c.links.get("joined_groups"):
+        said.append(
+            f"{plural(joined, 'group was', 'groups were')} joined to others by near-duplicates, "
+            f"and went to one side of the split with them."
+        )
+    if c.privacy and c.privacy.mode != "off":
+        did = {
+            "report": "left as they are",
+            "mask": "masked",
+            "drop": "dropped with their document",
+        }
+        kinds = ", ".join(f"{count(n)} {kind}" for kind, n in sorted(c.privacy.found.items()))
+        said.append(f"Personal data and secrets, {did[c.privacy.mode]}: {kinds or 'none found'}.")
+    return said
+
+
 def duration(seconds: float) -> str:
     """Seconds as a person says them: seconds, minutes or hours."""
     if seconds < 90:
