@@ -10,9 +10,10 @@ import typer
 
 from domainlm import __version__
 from domainlm.console import say
-from domainlm.errors import DIFFERENCE, DomainLMError
+from domainlm.errors import DIFFERENCE, GATE_UNMET, DomainLMError
 
 if TYPE_CHECKING:
+    from domainlm.artifacts import Manifest
     from domainlm.recipe import Recipe
 
 app = typer.Typer(
@@ -72,6 +73,9 @@ def run(
     page = started.root / "report" / "index.html"
     if until == "report":
         say(f"the report: {page}", style="bold")
+    if unmet := pipeline.gates(started):
+        say("\n".join(unmet), style="red")
+        raise typer.Exit(GATE_UNMET)
 
 
 @app.command()
@@ -126,20 +130,69 @@ def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None
 
 
 @app.command()
-def verify(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
-    """Re-hash everything the manifest names; say what differs (exit 4)."""
-    from domainlm.artifacts import Manifest
+def verify(
+    run: Annotated[Path, typer.Argument(help="a run directory")],
+    token: Annotated[int | None, typer.Option(help="trace this token to its source")] = None,
+    split: Annotated[str, typer.Option(help="of the token: train or validation")] = "train",
+    arm: Annotated[str, typer.Option(help="of the token: whose shards (default: tokens/)")] = "",
+    as_json: Json = False,
+) -> None:
+    """Re-hash all files of a run, or trace one token to its source; say what differs (exit 4)."""
+    from domainlm.artifacts import Manifest, read_json
 
     if not (run / "manifest.json").is_file():
         raise _no_run(run)
     manifest = Manifest(run)
-    differences = manifest.differences()
+    if token is not None:
+        differences = _trace(run, manifest, arm, split, token, as_json)
+    else:
+        differences = manifest.differences()
+        evidence = run / "evaluation" / "evidence.json"
+        about = read_json(evidence)["corpus"] if evidence.is_file() else {}
+        root = manifest.merkle_root(("corpus", "tokens", "training"))
+        if about.get("merkle_root", "") not in ("", root):
+            differences.append("manifest.json: its Merkle root is not that of the evidence")
     for difference in differences:
-        print(difference)
+        print(difference, file=sys.stderr if as_json else sys.stdout)
     if differences:
         say(f"{len(differences)} files are not what the manifest says", style="bold")
         raise typer.Exit(DIFFERENCE)
-    say(f"{len(manifest.output_hashes())} files are what the manifest says")
+    if token is None:
+        say(f"{len(manifest.output_hashes())} files are what the manifest says")
+
+
+def _trace(
+    run: Path, manifest: "Manifest", arm: str, split: str, token: int, as_json: bool
+) -> list[str]:
+    """Print where a token comes from; returns how the files that tell it differ."""
+    import dataclasses
+
+    from domainlm import recipe
+    from domainlm.artifacts import sha256_file
+    from domainlm.corpus import origin
+    from domainlm.tokens import lineage
+    from domainlm.tokens.stage import folder_of
+
+    given = recipe.load(str(run / "recipe.toml"))
+    source = given.source
+    inits = {a.name: a.init for a in given.train} | {"": None}
+    init = inits.get(arm, arm)  # a folder's name does too
+    folder = folder_of(init, arm) if init else "tokens"
+    found = lineage.trace(run, folder, split, token, lambda d: origin.own_bytes(run, source, d))
+    facts = dataclasses.asdict(found)
+    if as_json:
+        print(json.dumps(facts))
+    else:
+        facts |= {"text": repr(found.text), "source": found.source or "not read"}
+        for key, value in facts.items():
+            print(f"{key:14} {value}")
+    known = manifest.output_hashes()
+    files = (found.shard, found.table, f"{folder}/index.json", f"{folder}/tokenizer.json")
+    return [
+        f"{path}: differs from the manifest"
+        for path in files
+        if sha256_file(run / path) != known.get(path)
+    ]
 
 
 @app.command()

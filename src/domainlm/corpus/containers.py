@@ -54,7 +54,7 @@ def members(
     reached is one (`DomainLMError`).
     """
     form, packing = kind(name)
-    stream = _unpacked(file, packing)
+    stream = unpacked(file, packing)
     if form == ".zip" and packing:
         found = iter((Member(name, None, REST, skipped="nested_archive"),))
     elif form == ".zip":
@@ -125,7 +125,7 @@ def _guarded(found: Iterator[Member], failed: Member) -> Iterator[Member]:
         yield replace(failed, skipped="damaged")
 
 
-def _unpacked(file: BinaryIO, packing: str) -> BinaryIO:
+def unpacked(file: BinaryIO, packing: str) -> BinaryIO:
     stream: Any = file
     if packing == ".gz":
         stream = gzip.GzipFile(fileobj=file, mode="rb")

@@ -36,7 +36,7 @@ def waves(run: Run) -> Iterator[list[Task]]:
             (
                 *(
                     f"{folder}/{s}-{number:05d}{e}"
-                    for s in encode.TRAINED
+                    for s in documents.TRAINED
                     for e in (".bin", ".ends")
                 ),
                 f"{folder}/encoded-{number:05d}.json",

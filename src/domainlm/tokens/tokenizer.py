@@ -8,9 +8,13 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from domainlm.artifacts import atomic_write, read_json, write_json
 from domainlm.corpus import documents
@@ -18,6 +22,7 @@ from domainlm.errors import DomainLMError
 from domainlm.pretrained import locate
 
 SEPARATOR = "<|endoftext|>"
+BATCH = 8_000_000  # bytes of text read at once
 
 
 def train(root: Path, arguments: dict[str, Any]) -> None:
@@ -27,19 +32,37 @@ def train(root: Path, arguments: dict[str, Any]) -> None:
     """
     limit, size = arguments["sample_bytes"], arguments["vocabulary"]
     paths = documents.paths(root)
-    total = sum(len(d.text.encode()) for d in documents.read(paths, ["train"]))
+    total = sum(len(text) for _, batch in texts(paths, ["train"]) for text in batch)
     if not total:
         raise DomainLMError("there is no training text to learn a tokenizer from", where=str(root))
     share, due, sample = min(1.0, limit / total), 0.0, []
-    for document in documents.read(paths, ["train"]):
-        due += share
-        if due >= 1.0:
-            due -= 1.0
-            sample.append(document.text.encode())
+    for _, batch in texts(paths, ["train"]):
+        for text in batch:
+            due += share
+            if due >= 1.0:
+                due -= 1.0
+                sample.append(text)
     tokenizer = byte_level_bpe(sample, size)
     with atomic_write(root / "tokens" / "tokenizer.json", "w") as file:
         file.write(tokenizer)
     write_config(root / "tokens", SEPARATOR)
+
+
+def texts(paths: Sequence[Path], splits: Sequence[str]) -> Iterator[tuple[str, list[bytes]]]:
+    """UTF-8 texts of document files in lists of one split and about `BATCH` bytes each."""
+    batches: dict[str, list[bytes]] = {split: [] for split in splits}
+    sizes = dict.fromkeys(splits, 0)
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            for rows in file.iter_batches(batch_size=64, columns=["text", "split"]):
+                for split, batch in batches.items():
+                    kept = rows["text"].filter(pc.equal(rows["split"], split))
+                    batch += kept.cast(pa.binary()).to_pylist()
+                    sizes[split] += kept.nbytes
+                    if sizes[split] >= BATCH:
+                        yield split, batch
+                        batches[split], sizes[split] = [], 0
+    yield from ((split, batch) for split, batch in batches.items() if batch)
 
 
 def byte_level_bpe(texts: list[bytes], vocabulary: int) -> str:
