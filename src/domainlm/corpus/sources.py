@@ -1,21 +1,25 @@
-"""What there is to read: one `Entry` a file, with its hash and what is known of it.
+"""What there is to read: one `Entry` a file or piece of one, with its hash and what is known of it.
 
 A listing costs a `stat` a file: a file whose size and time are as in the last listing keeps the
-hash it had then.
+hash it had then. Of an object of a store the hash is of what the store says of its version.
 """
 
+import contextlib
 import dataclasses
 import datetime
+import operator
+import os
 import re
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from domainlm.artifacts import atomic_write, code_hash, sha256_file
+from domainlm.console import say
+from domainlm.corpus import remote
 from domainlm.corpus.edgar import crawl
 from domainlm.corpus.edgar.cache import blob_name
 from domainlm.corpus.edgar.tree import Filing, hash_order, list_filings
@@ -23,13 +27,20 @@ from domainlm.errors import USAGE, DomainLMError
 from domainlm.pretrained import cache_folder
 from domainlm.recipe import Source
 
-KNOWN = (".txt", ".md", ".html", ".htm", ".jsonl", ".parquet")
+PLAIN = (".txt", ".md", ".markdown", ".html", ".htm", ".eml", ".jsonl", ".ndjson", ".csv", ".tsv")
+KNOWN = (*PLAIN, ".pdf", ".docx", ".parquet", ".zip", ".tar", ".tgz")
+PACKED = (".gz", ".zst", ".bz2", ".xz")  # of plain text or a tar
 BATCH_BYTES = 24_000_000  # of source files a task
+BATCH_FILES = 2000  # likewise, since each costs a request or two where it is far away
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A file to read. `path` is relative to the source's root; `sha256` is empty if unreadable."""
+    """A file to read, or a piece of a large container. `sha256` is empty if it is unreadable.
+
+    `path` is relative to the source's root. `start` up to `stop` are the piece, in the container's
+    own unit (0, 0: all of it); the `bytes` of the pieces of a file add up to those of the file.
+    """
 
     path: str
     bytes: int
@@ -43,12 +54,23 @@ class Entry:
     period: datetime.date | None = None
     accession: str = ""
     sic: str = ""
+    start: int = 0
+    stop: int = 0
+    version: str = ""  # hub: the commit
 
     def identity(self) -> list[str]:
         """All that decides what is read: everything but the time of the file."""
-        return [
-            str(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "modified"
-        ]
+        return [str(value) for value in _IDENTITY(self)]
+
+
+_FIELDS = dataclasses.fields(Entry)
+_IDENTITY = operator.attrgetter(*(f.name for f in _FIELDS if f.name != "modified"))
+
+
+def known(name: str) -> bool:
+    """True for a name that ends like a type that is read when a recipe names none."""
+    stem, suffix = os.path.splitext(name.lower())
+    return suffix in KNOWN or (suffix in PACKED and stem.endswith((*PLAIN, ".tar")))
 
 
 def root_of(source: Source) -> Path:
@@ -63,7 +85,7 @@ def root_of(source: Source) -> Path:
         return target
     if source.path == "sample:python":
         return Path(sysconfig.get_paths()["stdlib"])
-    path = Path(source.path).expanduser()
+    path = _local(source)
     if any(c in source.path for c in "*?[") and not path.exists():
         fixed = [p for p in path.parts if not any(c in p for c in "*?[")]
         path = Path(*fixed) if fixed else Path()
@@ -78,14 +100,26 @@ def root_of(source: Source) -> Path:
 
 
 def listing(
-    source: Source, previous: Sequence[Entry], downloads: Sequence[crawl.Download] = ()
+    source: Source,
+    previous: Sequence[Entry],
+    downloads: Sequence[crawl.Download] = (),
+    offline: bool = False,
 ) -> list[Entry]:
     """Every file of the source, sorted by path, capped by its limits (in the order of hashes).
 
-    Of a remote source these are the `downloads` of its crawl, capped already.
+    A container of more than `BATCH_BYTES` is an entry a piece, where it can be cut. Of a remote
+    EDGAR these are the `downloads` of its crawl, capped already. Raises `DomainLMError` where
+    there is nothing, where a store cannot be reached, or where `offline` and it is on a server.
     """
-    root = root_of(source)
-    known = {e.path: e for e in previous}
+    before: dict[str, list[Entry]] = {}
+    for entry in previous:
+        before.setdefault(entry.path, []).append(entry)
+    wanted = glob(source.include) if source.include else known
+    left_out = glob(source.exclude)
+
+    def is_wanted(path: str) -> bool:
+        return wanted(path) and not left_out(path) and not re.search(r"(^|/)\.", path)
+
     if source.remote:
         entries = [
             Entry(d.path, d.bytes, 0, d.sha256, sic=d.sic, **_of_filing(d))
@@ -93,20 +127,69 @@ def listing(
             if d.sha256
         ]
     elif source.kind == "edgar":
+        root = root_of(source)
         filings = list_filings(root, source)
-        entries = _capped([_entry(root, f.path, known, _of_filing(f)) for f in filings], source)
+        entries = _capped([_entry(root, f.path, before, _of_filing(f)) for f in filings], source)
     else:
-        entries = [_entry(root, p, known, {}) for p in sorted(_files(root, source))]
-        entries = _capped(entries, source)
+        if remote.is_remote(source):
+            objects = remote.listed(source, is_wanted, offline)
+            entries = [Entry(f.path, f.bytes, 0, f.sha256, version=f.version) for f in objects]
+        else:
+            root = root_of(source)
+            entries = [_entry(root, p, before, {}) for p in _files(root, source, is_wanted)]
+        entries = _capped(sorted(entries, key=lambda e: e.path), source)
+        entries = [p for e in entries for p in _pieces(source, e, before.get(e.path, []))]
     if not entries:
         raise DomainLMError(
             "the corpus is empty: no file to read",
-            where=str(root),
+            where=source.path or crawl.base_of(source),
             why="nothing under it matches the recipe's forms, globs or known types "
             f"({', '.join(KNOWN)})",
             fix="check source.path and source.include (or source.forms, years, ciks)",
         )
     return entries
+
+
+@contextlib.contextmanager
+def opened(source: Source, entry: Entry, root: Path = Path()) -> Iterator[BinaryIO]:
+    """The bytes of an entry's file, seekable, wherever they are.
+
+    `root` is the run directory, which holds the table that a query gave. Raises FileNotFoundError
+    or PermissionError for one bad file, `DomainLMError` where a store cannot be reached.
+    """
+    if remote.is_remote(source):
+        size = None if entry.stop else entry.bytes
+        with remote.opened(source, entry.path, size, entry.version) as file:
+            yield file
+        return
+    top = root if source.kind == "sql" else root_of(source)
+    with open(_on_disk(top, entry.path), "rb") as file:
+        yield file
+
+
+def _pieces(source: Source, entry: Entry, before: Sequence[Entry]) -> list[Entry]:
+    """The entry, or its pieces where it is a large container; as before where it is unchanged."""
+    if entry.bytes <= BATCH_BYTES or not entry.sha256:
+        return [entry]
+    if before and before[0].sha256 == entry.sha256:
+        bounds = [(e.start, e.stop) for e in before]
+    elif remote.is_remote(source) and not remote.in_parts(
+        source, entry.path, entry.bytes, entry.version
+    ):
+        bounds = [(0, 0)]
+    else:
+        from domainlm.corpus.containers import pieces
+
+        try:
+            with opened(source, entry) as file:
+                bounds = pieces(file, entry.path, entry.bytes, BATCH_BYTES)
+        except OSError:
+            bounds = [(0, 0)]
+    ends = [entry.bytes * n // len(bounds) for n in range(len(bounds) + 1)]
+    return [
+        dataclasses.replace(entry, bytes=ends[n + 1] - ends[n], start=start, stop=stop)
+        for n, (start, stop) in enumerate(bounds)
+    ]
 
 
 def _capped(entries: list[Entry], source: Source) -> list[Entry]:
@@ -124,11 +207,11 @@ def _capped(entries: list[Entry], source: Source) -> list[Entry]:
 
 
 def batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
-    """Runs of entries in order, of about `BATCH_BYTES` of source each."""
+    """Runs of entries in order, of about `BATCH_BYTES` of source and at most `BATCH_FILES` each."""
     batch: list[Entry] = []
     size = 0
     for entry in entries:
-        if batch and size + entry.bytes > BATCH_BYTES:
+        if batch and (size + entry.bytes > BATCH_BYTES or len(batch) == BATCH_FILES):
             yield batch
             batch, size = [], 0
         batch.append(entry)
@@ -138,19 +221,32 @@ def batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
 
 
 def write_listing(path: Path, entries: Sequence[Entry]) -> None:
-    """Keep a listing as Parquet, for the next one and for the tasks that read its files."""
-    table = pa.Table.from_pylist([dataclasses.asdict(e) for e in entries], schema=_SCHEMA)
-    with atomic_write(path) as file:
-        pq.write_table(table, file, compression="zstd")
+    """Keep a listing as an Arrow file (zstd), a record batch a batch: of a terabyte it has 40,000.
+
+    Not as Parquet, whose footer would then be 80 MB, which every task reads to find its own rows.
+    """
+    options = pa.ipc.IpcWriteOptions(compression="zstd")
+    with atomic_write(path) as file, pa.ipc.new_file(file, _SCHEMA, options=options) as writer:
+        for batch in batches(entries):
+            columns = {f.name: [getattr(e, f.name) for e in batch] for f in _FIELDS}
+            writer.write_batch(pa.record_batch(columns, schema=_SCHEMA))
 
 
-def read_listing(path: Path) -> list[Entry]:
-    """The listing kept by `write_listing`; empty where there is none."""
-    return [Entry(**row) for row in pq.read_table(path).to_pylist()] if path.is_file() else []
+def read_listing(path: Path, number: int | None = None) -> list[Entry]:
+    """The listing kept by `write_listing`, or one batch of it; empty where there is none."""
+    if not path.is_file():
+        return []
+    with pa.memory_map(os.fspath(path)) as file:
+        reader = pa.ipc.open_file(file)
+        if number is None:
+            columns = reader.read_all().combine_chunks().columns
+        else:
+            columns = reader.get_batch(number).columns
+        return [Entry(*row) for row in zip(*(c.to_pylist() for c in columns), strict=True)]
 
 
 _TYPES = {int: pa.int64(), str: pa.string(), datetime.date | None: pa.date32()}
-_SCHEMA = pa.schema([(f.name, _TYPES[f.type]) for f in dataclasses.fields(Entry)])  # type: ignore[index]
+_SCHEMA = pa.schema([(f.name, _TYPES[f.type]) for f in _FIELDS])  # type: ignore[index]
 
 
 def first_match(pattern: str, text: str) -> str | None:
@@ -172,56 +268,73 @@ def as_date(value: Any) -> datetime.date | None:
         return None
 
 
-def _files(root: Path, source: Source) -> Iterator[str]:
-    path = Path(source.path).expanduser()
+def glob(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a relative path matches one of the globs; `**/` also stands for no folder at all."""
+    tokens = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    expressions = []
+    for pattern in patterns:
+        pieces = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern)
+        parts = (tokens.get(p) or (p if p.startswith("[") else re.escape(p)) for p in pieces)
+        expressions.append(f"(?:{''.join(parts)})")
+    compiled = re.compile("|".join(expressions) or r"(?!)", re.DOTALL)
+    return lambda path: compiled.fullmatch(path) is not None
+
+
+def _local(source: Source) -> Path:
+    return Path(source.path.removeprefix("file://")).expanduser()
+
+
+def _files(root: Path, source: Source, is_wanted: Callable[[str], bool]) -> Iterator[str]:
+    r"""Paths of the files below `root`, in no order. Links to folders are not followed.
+
+    A name that is not UTF-8 has its other bytes as `\xNN`, since it goes into tables.
+    """
+    path = _local(source)
     if path.is_file():
         yield path.name
         return
-    patterns = source.include
-    if not patterns and any(c in source.path for c in "*?["):
-        patterns = [path.relative_to(root).as_posix()]
-    for file in root.rglob("*"):
-        name = file.relative_to(root)
-        if any(part.startswith(".") for part in name.parts) or not file.is_file():
-            continue
-        if patterns:
-            wanted = any(_matches(name, p) for p in patterns)
-        else:
-            wanted = file.suffix.lower() in KNOWN
-        if wanted and not any(_matches(name, p) for p in source.exclude):
-            yield name.as_posix()
+    if not source.include and any(c in source.path for c in "*?["):
+        matches, left_out = glob([path.relative_to(root).as_posix()]), glob(source.exclude)
+        is_wanted = lambda p: matches(p) and not left_out(p)  # noqa: E731
+    folders = [("", os.fspath(root))]
+    while folders:
+        prefix, folder = folders.pop()
+        try:
+            with os.scandir(folder) as found:
+                for file in found:
+                    if file.name.startswith("."):
+                        continue
+                    name = prefix + os.fsencode(file.name).decode("utf-8", "backslashreplace")
+                    if file.is_dir(follow_symlinks=False):
+                        folders.append((name + "/", file.path))
+                    elif is_wanted(name) and file.is_file():
+                        yield name
+        except PermissionError:
+            say(f"  no permission to list {folder}: it is left out")
 
 
-def _matches(name: Path, pattern: str) -> bool:
-    """Glob match of a relative path, where `**/` also stands for no folder at all."""
-    expression = ""
-    for piece in re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]]+\])", pattern):
-        if piece == "**/":
-            expression += "(?:.*/)?"
-        elif piece == "**":
-            expression += ".*"
-        elif piece in {"*", "?"}:
-            expression += "[^/]" + ("*" if piece == "*" else "")
-        else:
-            expression += piece if piece.startswith("[") else re.escape(piece)
-    return re.fullmatch(expression, name.as_posix()) is not None
-
-
-def _entry(root: Path, path: str, known: dict[str, Entry], facts: dict[str, Any]) -> Entry:
-    file = root / path
+def _entry(root: Path, path: str, before: dict[str, list[Entry]], facts: dict[str, Any]) -> Entry:
+    file = _on_disk(root, path)
     try:
         stat = file.stat()
     except OSError:
         return Entry(path, 0, 0, "", **facts)
-    old = known.get(path)
-    if old and (old.bytes, old.modified) == (stat.st_size, stat.st_mtime_ns) and old.sha256:
-        sha256 = old.sha256
-    else:
-        try:
-            sha256 = blob_name(file) or sha256_file(file)  # a crawl's files are named by theirs
-        except OSError:
-            sha256 = ""
+    old = before.get(path, [])
+    same = old and (sum(e.bytes for e in old), old[0].modified) == (stat.st_size, stat.st_mtime_ns)
+    try:  # a crawl's files are named by their hashes
+        sha256 = (old[0].sha256 if same else "") or blob_name(file) or sha256_file(file)
+    except OSError:
+        sha256 = ""
     return Entry(path, stat.st_size, stat.st_mtime_ns, sha256, **facts)
+
+
+def _on_disk(root: Path, path: str) -> Path:
+    """The file of a listed path, whose name may not be UTF-8."""
+    file = root / path
+    if "\\x" in path and not file.exists():
+        raw = re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes.fromhex(m[1].decode()), path.encode())
+        return root / os.fsdecode(raw)
+    return file
 
 
 def _of_filing(filing: Filing | crawl.Download) -> dict[str, Any]:
