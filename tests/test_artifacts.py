@@ -1,5 +1,8 @@
+import hashlib
 import json
 import os
+import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlm import engine
-from domainlm.artifacts import Manifest, Task, atomic_write, code_hash, sha256_json
+from domainlm.artifacts import Manifest, Task, atomic_write, code_hash, sha256_bytes, sha256_json
 from domainlm.errors import DomainLMError
 
 
@@ -41,8 +44,10 @@ def root(tmp_path: Path) -> Path:
 def run(root: Path, *tasks: Task) -> list[str]:
     manifest = Manifest(root)
     pending = [t for t in tasks if manifest.why_stale(t)]
-    for done, rows, seconds in engine.run_tasks(root, pending, workers=2):
-        manifest.record(done, rows, seconds)
+    with engine.processes(root, 2, None) as submit:
+        for done, result in engine.run_tasks(root, pending, submit):
+            manifest.record(done, *result)
+    manifest.flush()
     return [t.name for t in pending]
 
 
@@ -101,17 +106,106 @@ def test_forget_removes_what_no_task_owns(root: Path) -> None:
     assert list(Manifest(root).tasks) == ["room/b.txt"]
 
 
+def outputs(**hashes: str) -> list[dict[str, Any]]:
+    return [{"path": p, "bytes": 1, "rows": None, "sha256": h} for p, h in hashes.items()]
+
+
+def root_of(hashes: list[tuple[str, str]], stages: Sequence[str] = ("room",)) -> str:
+    manifest = Manifest(Path("nowhere"))
+    manifest.data["tasks"] = {f"room/{p}": {"outputs": outputs(**{p: h})} for p, h in hashes}
+    return manifest.merkle_root(stages)
+
+
+names = st.dictionaries(st.text("abc/é", min_size=1), st.sampled_from("01"), max_size=9)
+
+
+@given(names, st.randoms())
+def test_the_merkle_root_is_of_all_outputs_in_any_order(
+    hashes: dict[str, str], random: random.Random
+) -> None:
+    rows = list(hashes.items())
+    expected = root_of(rows)
+    random.shuffle(rows)
+    assert root_of(rows) == expected
+    for number, (path, sha256) in enumerate(rows):
+        other = (path, str(1 - int(sha256)))
+        assert root_of([*rows[:number], other, *rows[number + 1 :]]) != expected
+        assert root_of([*rows[:number], *rows[number + 1 :]]) != expected
+        assert root_of([*rows, (path + "d", "0")]) != expected
+    assert root_of(rows, ("another",)) == hashlib.sha256(b"").hexdigest()
+
+
+def test_the_merkle_root_by_hand() -> None:
+    def sha256(data: bytes) -> bytes:
+        return hashlib.sha256(data).digest()
+
+    a, b, c = (sha256(b"\0" + x.encode() + b"\0" + b"ff") for x in "abc")
+    expected = sha256(b"\1" + sha256(b"\1" + a + b) + c)
+    assert root_of([("c", "ff"), ("a", "ff"), ("b", "ff")]) == expected.hex()
+
+
+def test_records_are_saved_now_and_then_and_all_of_them_in_the_end(root: Path) -> None:
+    manifest = Manifest(root)
+    saved = set()
+    for number in range(1000):
+        done = outputs(**{f"out-{number}": "ff"})
+        manifest.record(Task(f"room/{number:04d}", double, {"n": number}, ("a.txt",)), done, 0.1)
+        saved.add(manifest.path.stat().st_size)
+    assert len(saved) < 20
+    manifest.flush()
+    again = Manifest(root)
+    assert again.data == manifest.data and len(again.tasks) == 1000
+    assert again.output_hashes() == manifest.output_hashes()
+    manifest.path.unlink()
+    manifest.flush()  # nothing new: nothing to write
+    assert not manifest.path.exists()
+
+
+def test_long_lists_are_in_the_manifest_by_hash(root: Path) -> None:
+    files = [f"file-{n}" for n in range(10_000)]
+    many = Task("room/one", double, {"files": files, "deep": [{"a": 1}]}, files)
+    manifest = Manifest(root)
+    manifest.record(many, outputs(), 0)
+    manifest.flush()
+    assert manifest.path.stat().st_size < 1000
+    assert Manifest(root).why_stale(many) is None
+    (root / files[7]).write_text("another")
+    assert "changed input" in str(Manifest(root).why_stale(many))
+    other = Task("room/one", double, {"files": files[1:], "deep": [{"a": 1}]}, files)
+    assert "files" in str(Manifest(root).why_stale(other))
+
+
+def test_a_task_done_again_has_the_hashes_of_its_new_outputs_only(root: Path) -> None:
+    manifest = Manifest(root)
+    one = Task("room/one", double, {})
+    manifest.record(one, outputs(a="1", b="1"), 0)
+    manifest.record(one, outputs(b="2"), 0)
+    assert manifest.output_hashes() == {"b": "2"}
+    reader = Task("room/two", double, {}, ("b", "a.txt"))
+    assert manifest.key(reader)["inputs"] == {"b": "2", "a.txt": sha256_bytes(b"x")}
+
+
+def test_two_writers_of_a_file_leave_one_of_them_whole(tmp_path: Path) -> None:
+    path = tmp_path / "both"
+    with atomic_write(path, "w") as one, atomic_write(path, "w") as two:
+        one.write("one")
+        two.write("two")
+    assert path.read_text() == "one"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_an_error_in_a_worker_arrives_whole(root: Path) -> None:
     tasks = [Task("room/one", fail, {}), Task("room/two", fail, {})]
-    with pytest.raises(DomainLMError) as caught:
-        list(engine.run_tasks(root, tasks, workers=2))
+    with pytest.raises(DomainLMError) as caught, engine.processes(root, 2, None) as submit:
+        list(engine.run_tasks(root, tasks, submit))
     assert (caught.value.fix, caught.value.exit_code) == ("mend it", 3)
 
 
 def test_a_killed_worker_is_a_clear_error(root: Path) -> None:
     tasks = [Task("room/one", die, {}), Task("room/two", die, {})]
-    with pytest.raises(DomainLMError, match="a worker process was killed"):
-        list(engine.run_tasks(root, tasks, workers=2))
+    killed = pytest.raises(DomainLMError, match="a worker process was killed")
+    with killed, engine.processes(root, 2, None) as submit:
+        list(engine.run_tasks(root, tasks, submit))
 
 
 def test_atomic_write_keeps_the_old_file_on_failure(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
+from rich.control import Control
 from rich.markup import escape
+from rich.segment import ControlType
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str, style: str = "") -> None:
     """Print a line for people. `text` is shown as it is, never read as markup."""
+    console.control(Control((ControlType.ERASE_IN_LINE, 2)))  # a status; nothing elsewhere
     console.print(escape(text), style=style or None)
 
 

@@ -1,14 +1,15 @@
 """The stages in order; what is fresh, what is stale, what runs."""
 
 import dataclasses
+import datetime
 import fcntl
 import importlib
 import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,19 +66,33 @@ def execute(run: Run, until: str = "report") -> None:
     with _locked(run.root):
         for left in run.root.rglob(".*.part"):  # of a process that was killed
             left.unlink(missing_ok=True)
+        for left in run.root.glob(".alive-*"):  # what it left running on a cluster ends here
+            left.unlink(missing_ok=True)
         with atomic_write(run.root / "recipe.toml", "w") as file:
             file.write(dump(run.recipe))
         run.manifest.data["environment"] = environment()
         if run.stock is None:
             say("no stock model resolves: the run goes on with compressors as the only baseline")
-        for stage in STAGES:
-            execute_stage(run, stage)
-            if stage == until:
-                break
+        address = run.recipe.engine.address
+        with engine.cluster(run.root, address) if address else nullcontext() as submit:
+            for stage in STAGES:
+                execute_stage(run, stage, submit=submit)
+                if stage == until:
+                    break
 
 
-def execute_stage(run: Run, stage: str, again: bool = False) -> None:
-    """Run the tasks of one stage that are not fresh (all of them with `again`)."""
+def execute_stage(
+    run: Run, stage: str, again: bool = False, submit: engine.Submit | None = None
+) -> None:
+    """Run the tasks of one stage that are not fresh (all of them with `again`).
+
+    `submit` sends a task to a cluster; without it a pool of processes is begun.
+    """
+    if submit is None:
+        settings = run.recipe.engine
+        with engine.processes(run.root, settings.workers, settings.memory) as submit:
+            execute_stage(run, stage, again, submit)
+        return
     began = time.monotonic()
     names: set[str] = set()
     done = 0
@@ -89,19 +104,41 @@ def execute_stage(run: Run, stage: str, again: bool = False) -> None:
         _check_disk(run.root)
         if not done:
             say(f"{stage}", style="bold")
-        workers = run.recipe.engine.workers or os.cpu_count() or 1
-        for count, (task, rows, seconds) in enumerate(
-            engine.run_tasks(run.root, pending, workers), 1
-        ):
-            run.manifest.record(task, rows, seconds)
-            if len(pending) > 1:
-                status(f"  {task.name} ({count} of {len(pending)}, {seconds:.0f} s)")
+        try:
+            _run_wave(run, pending, submit)
+        finally:
+            run.manifest.flush()
         done += len(pending)
     run.manifest.forget(names, STAGES[stage])
     if done:
         say(f"  {stage}: {done} tasks in {time.monotonic() - began:.0f} s")
     else:
         say(f"{stage}: nothing to do")
+
+
+def _run_wave(run: Run, pending: Sequence[Task], submit: engine.Submit) -> None:
+    """Run and record independent tasks, with a line of progress where there are several."""
+    began = time.monotonic()
+    total = sum(task.size for task in pending)
+    rows = size = 0
+    for count, (task, done) in enumerate(engine.run_tasks(run.root, pending, submit), 1):
+        run.manifest.record(task, *done)
+        rows += sum(output["rows"] or 0 for output in done.outputs)
+        size += task.size
+        if len(pending) > 1:
+            seconds = time.monotonic() - began
+            left = seconds * ((total - size) / size if size else (len(pending) - count) / count)
+            text = f"  {task.name}: {count:,}/{len(pending):,}"
+            if total:
+                text += f", {size / 1e6:,.0f}/{total / 1e6:,.0f} MB"
+                text += f", {size / 1e6 / seconds:,.1f} MB/s"
+            status(f"{text}, {datetime.timedelta(seconds=round(left))} left, {rows:,} rows")
+
+
+def gates(run: Run) -> list[str]:
+    """What a finished run does not meet of the recipe's limits, a line each; for exit code 3."""
+    found: list[str] = importlib.import_module("domainlm.corpus.audit").over(run.root)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
