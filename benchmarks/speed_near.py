@@ -50,7 +50,7 @@ def domainlm(texts: list[str]) -> set[Pair]:
             writer = near.SketchWriter(root / prefix, THRESHOLD)
             writer.add([texts[i] for i in part])
             writer.close()
-        for wave in near.waves(prefixes, THRESHOLD, root):
+        for wave in near.waves(len(parts), THRESHOLD, root):
             for task in wave:
                 task.function(root, task.arguments)
         files = [root / f"corpus/parts/links-{n:05d}.npy" for n in range(len(parts))]

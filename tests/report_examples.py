@@ -158,8 +158,8 @@ def example(
             "links": {"links": 96, "joined_groups": 2, "common_documents": 1},
             "privacy": {"mode": "report", "found": {"email": 41, "phone": 118},
                         "examples": {"email": ["i***@***.com"]}},
-            "promises": ["None of the 14 groups of the unseen split has a document in train, and no "
-                         "pair of near-duplicates (Jaccard 0.8) has one side in each.",
+            "promises": ["None of the 14 groups of the unseen split has a document in train, and "
+                         "no pair of near-duplicates (Jaccard 0.8) has one side in each.",
                          "Everything trained on is dated before 2022-01-01."],
             "audit": {"n": 13, "sampled": 1, "limit": 0.5, "splits": {
                 "unseen": {"documents": 20, "groups": 14, "median": 0.031, "p90": 0.12,

@@ -49,7 +49,7 @@ def read(top: Path, **keys: Any) -> tuple[list[Document], dict[str, Any]]:
     source = Source(**keys)
     run = top / "run"
     entries = sources.listing(source, [])
-    sources.write_listing(run / "corpus" / "sources.parquet", entries)
+    sources.write_listing(run / "corpus" / "sources.arrow", entries)
     found: list[Document] = []
     total: dict[str, Any] = {}
 
@@ -605,7 +605,7 @@ def test_the_rows_of_a_query_are_numbered_over_its_pieces(tmp_path: Path) -> Non
         sources.Entry("corpus/table.parquet", 10, 0, "0" * 64, start=start, stop=stop)
         for start, stop in cut
     ]
-    sources.write_listing(tmp_path / "corpus" / "sources.parquet", entries)
+    sources.write_listing(tmp_path / "corpus" / "sources.arrow", entries)
     read_batch(tmp_path, {"source": source.model_dump(mode="json"), "number": 0})
     found = list(documents.read([tmp_path / "corpus" / "parts" / "read-00000.parquet"]))
     assert [(d.uri, d.text) for d in found] == [(f"row-{n}", f"row {n}") for n in range(5)]
@@ -617,7 +617,7 @@ def test_a_file_that_is_gone_since_the_listing_is_counted(tmp_path: Path) -> Non
         (tmp_path / name).write_bytes(jsonl([{"text": "words"}]))
     source = Source(path=str(tmp_path))
     entries = sources.listing(source, [])
-    sources.write_listing(tmp_path / "corpus" / "sources.parquet", entries)
+    sources.write_listing(tmp_path / "corpus" / "sources.arrow", entries)
     (tmp_path / "b.txt").unlink()
     (tmp_path / "c.jsonl").unlink()
     read_batch(tmp_path, {"source": source.model_dump(mode="json"), "number": 0})

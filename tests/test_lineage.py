@@ -68,7 +68,7 @@ def made(root: Path, edit: Callable[[str], str] = lambda text: text, **settings:
     """Read a source and encode all that it gives, through the tasks of the stages."""
     source = Source.model_validate(settings)
     entries = sources.listing(source, [])
-    sources.write_listing(root / "corpus" / "sources.parquet", entries)
+    sources.write_listing(root / "corpus" / "sources.arrow", entries)
     for number, _ in enumerate(sources.batches(entries)):
         arguments = {"source": source.model_dump(mode="json"), "number": number}
         read_batch(root, arguments)

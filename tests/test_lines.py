@@ -28,23 +28,18 @@ def found(root: Path, corpus: list, unit: str, limit: float, parts: int, partiti
     read = [document(group, text) for group, text in corpus]
     size = max(1, -(-len(read) // parts))
     numbered = [(n // size << 32 | n % size, d) for n, d in enumerate(read)]
-    files = []
     for part in range(parts):
-        path = root / f"{unit}-{part}.npy"
         own = [(n, d) for n, d in numbered if n >> 32 == part]
-        shuffle.write(path, lines.records(own, unit))
-        files.append(path.name)
-    prefixes = []
+        shuffle.write(root / lines.file(unit, part), lines.records(own, unit))
     for partition in range(partitions):
-        prefixes.append(f"table-{partition}")
         lines.count(
             root,
             {
-                "unit": unit, "limit": limit, "documents": len(read), "files": files,
-                "partition": partition, "partitions": partitions, "prefix": prefixes[-1],
+                "unit": unit, "limit": limit, "documents": len(read), "parts": parts,
+                "partition": partition, "partitions": partitions,
             },
         )  # fmt: skip
-    table = lines.Frequent(root, unit, prefixes)
+    table = lines.Frequent(root, unit, partitions)
     return [[d.text[a:b].strip() for a, b in table.spans(n, d)] for n, d in numbered]
 
 

@@ -41,7 +41,7 @@ def linked(root: Path, parts: int) -> np.ndarray:
 def found(root: Path, texts: Sequence[str], cuts: Sequence[int], threshold: float = 0.8) -> Pairs:
     """Links between texts, by their numbers in all."""
     prefixes = sketched(root, texts, cuts)
-    for wave in near.waves(prefixes, threshold, root):
+    for wave in near.waves(len(prefixes), threshold, root):
         for task in wave:
             task.function(root, task.arguments)
     links = linked(root, len(prefixes))
@@ -222,8 +222,9 @@ def test_memory_does_not_grow_with_the_corpus(
     peaks = {"match": [], "verify": []}
     for parts in (4, 40):
         root = tmp_path / str(parts)
-        prefixes = [bucketful(root, part, share) for part in range(parts)]
-        for name, wave in zip(peaks, near.waves(prefixes, 0.8, root), strict=True):
+        for part in range(parts):
+            bucketful(root, part, share)
+        for name, wave in zip(peaks, near.waves(parts, 0.8, root), strict=True):
             most = 0
             for task in wave:
                 tracemalloc.start()
@@ -265,7 +266,7 @@ def test_a_changed_shingle_is_verified_anew(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path)
     for name, last in (("before", ""), ("after", " a b c d e")):
         prefixes = sketched(tmp_path, [*texts[:9], texts[9] + last, *texts[10:]], [0, 8, 20])
-        for wave in near.waves(prefixes, 0.8, tmp_path):
+        for wave in near.waves(len(prefixes), 0.8, tmp_path):
             for task in wave:
                 why[name, task.name] = manifest.why_stale(task)
                 task.function(tmp_path, task.arguments)

@@ -6,6 +6,7 @@ a did-you-mean. `--set KEY=VALUE` overrides a dotted key; VALUE is TOML, a bare 
 
 import datetime
 import difflib
+import re
 import tomllib
 from collections.abc import Sequence
 from importlib import resources
@@ -82,6 +83,15 @@ class Source(Part):
         if wrong := [c for c in codes if not 10 <= c <= 9999]:
             raise ValueError(f"an industry is 2 to 4 digits of the SIC code, not {wrong[0]}")
         return codes
+
+    @model_validator(mode="after")
+    def _no_secret(self) -> "Source":
+        secret = r"://[^:/@]*:(?!\$\{\w+\}@).+@|[?&]\w*(?:pass|pwd)\w*=(?!\$\{)"
+        if self.kind == "sql" and re.search(secret, self.path, re.IGNORECASE):
+            raise ValueError(
+                "path holds a password: write ${DB_PASSWORD} and set it in the environment"
+            )
+        return self
 
     @property
     def remote(self) -> bool:

@@ -18,7 +18,7 @@ from domainlm.artifacts import atomic_write, sha256_bytes, write_json
 from domainlm.corpus import documents, near, privacy, quality, shuffle
 from domainlm.corpus.documents import Document
 from domainlm.corpus.edits import Edit, edited, without_spans
-from domainlm.corpus.lines import Frequent, records
+from domainlm.corpus.lines import Frequent, file, records
 from domainlm.recipe import Clean, Privacy
 
 CHUNK = 8_000_000  # characters sketched at once
@@ -34,10 +34,10 @@ INDEX = pa.schema(
 )
 
 
-def outputs(prefix: str) -> tuple[str, ...]:
+def outputs(part: int) -> tuple[str, ...]:
     """The files of a cleaned part."""
     ends = (".parquet", ".json", ".index.parquet", *near.OUTPUTS)
-    return tuple(prefix + end for end in ends)
+    return tuple(near.prefix(part) + end for end in ends)
 
 
 def read_part(root: Path, part: dict[str, Any]) -> Iterator[tuple[int, Document]]:
@@ -48,8 +48,9 @@ def read_part(root: Path, part: dict[str, Any]) -> Iterator[tuple[int, Document]
 
 def count_lines(root: Path, arguments: dict[str, Any]) -> None:
     """Task: the records of one part's lines, a file for each unit that is counted."""
-    for unit, path in arguments["outputs"].items():
-        shuffle.write(root / path, records(read_part(root, arguments["part"]), unit))
+    part = arguments["part"]
+    for unit in arguments["units"]:
+        shuffle.write(root / file(unit, part["number"]), records(read_part(root, part), unit))
 
 
 @dataclasses.dataclass
@@ -71,14 +72,15 @@ class _Account:
 def clean(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     """Task: one part cleaned."""
     cleaner = _Cleaner(root, arguments)
-    prefix = root / arguments["prefix"]
+    part = arguments["part"]
+    prefix = root / near.prefix(part["number"])
     account = _Account()
     index: dict[str, list[Any]] = {name: [] for name in INDEX.names}
     sketches = near.SketchWriter(prefix, arguments["threshold"])
     texts: list[str] = []
     size = 0
     with documents.Writer(prefix.with_name(f"{prefix.name}.parquet")) as out:
-        for number, read in read_part(root, arguments["part"]):
+        for number, read in read_part(root, part):
             document = cleaner(number, read, account)
             if document is None:
                 continue
@@ -95,11 +97,11 @@ def clean(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
                 texts, size = [], 0
     sketches.add(texts)
     sketches.close()
-    with atomic_write(prefix.with_name(f"{prefix.name}.index.parquet")) as file:
-        pq.write_table(pa.table(index, INDEX), file, compression="zstd")
+    with atomic_write(prefix.with_name(f"{prefix.name}.index.parquet")) as out:
+        pq.write_table(pa.table(index, INDEX), out, compression="zstd")
     kept = {"documents": len(index["id"]), "bytes": sum(index["bytes"])}
     write_json(prefix.with_name(f"{prefix.name}.json"), vars(account) | {"kept": kept})
-    return {f"{arguments['prefix']}.parquet": kept["documents"]}
+    return {f"{near.prefix(part['number'])}.parquet": kept["documents"]}
 
 
 class _Cleaner:
@@ -108,7 +110,7 @@ class _Cleaner:
     def __init__(self, root: Path, arguments: dict[str, Any]) -> None:
         rules = Clean.model_validate(arguments["clean"])
         self.privacy = Privacy.model_validate(arguments["privacy"])
-        self.frequent = [Frequent(root, u, files) for u, files in arguments["frequent"].items()]
+        self.frequent = [Frequent(root, unit, n) for unit, n in arguments["frequent"].items()]
         self.rules = quality.expand(rules.rules)
         self.languages = rules.languages
         own = self.privacy.recognizer

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from domainlm.corpus import sources
+from domainlm.corpus.extract import Unreadable
 from domainlm.corpus.tables import BLOCK, REST, TABLES, Member, encoded, read_all, rows
 from domainlm.errors import DomainLMError
 from domainlm.recipe import Source
@@ -117,8 +118,10 @@ def _guarded(found: Iterator[Member], failed: Member) -> Iterator[Member]:
         yield from found
     except DomainLMError:
         raise
-    except MemoryError:
-        yield replace(failed, skipped="too_large")
+    except MemoryError:  # of the worker's bound: it must not decide what the corpus is
+        raise
+    except Unreadable as reason:
+        yield replace(failed, skipped=str(reason))
     except OSError as error:  # the decompressors' own have no number
         yield replace(failed, skipped="unreadable" if error.errno else "damaged")
     except Exception:  # archives of a stranger: their readers raise almost anything
@@ -126,6 +129,7 @@ def _guarded(found: Iterator[Member], failed: Member) -> Iterator[Member]:
 
 
 def unpacked(file: BinaryIO, packing: str) -> BinaryIO:
+    """A stream of what is compressed in `file` by `packing` (".gz" ...; "": the file itself)."""
     stream: Any = file
     if packing == ".gz":
         stream = gzip.GzipFile(fileobj=file, mode="rb")
@@ -168,7 +172,7 @@ def _directory(file: BinaryIO) -> tuple[zipfile.ZipFile, list[zipfile.ZipInfo], 
     """A zip, its files by name, and where those begin whose bytes are also of another."""
     record = zipfile._EndRecData(file)  # type: ignore[attr-defined]
     if record and record[zipfile._ECD_SIZE] > DIRECTORY:  # type: ignore[attr-defined]
-        raise MemoryError("the directory of the zip is too large")
+        raise Unreadable("too_large")
     archive = zipfile.ZipFile(file)
     infos = [i for i in archive.infolist() if not i.is_dir()]
     infos = [i for i in infos if not stat.S_ISLNK(i.external_attr >> 16)]

@@ -15,7 +15,7 @@ from typing import Any
 from domainlm.corpus.documents import Section
 from domainlm.corpus.extract import Unreadable, decode, tidy
 from domainlm.corpus.pdf import pdf_to_text
-from domainlm.corpus.sections import Heading, _cut, markdown_sections, read_html
+from domainlm.corpus.sections import Heading, cut, markdown_sections, read_html
 
 DOCX_BYTES = 200_000_000  # of a DOCX unpacked; it is read whole
 TITLE = 200  # characters of a title at most
@@ -108,12 +108,12 @@ def _docx(data: bytes) -> Content:
                 blocks.append(text)
                 place += len(text) + 2
         title = document.core_properties.title
-    except Unreadable:
+    except (Unreadable, MemoryError):
         raise
     except Exception as error:  # zip, XML and schema of a stranger: anything may be raised
         raise Unreadable("damaged") from error
     text = "\n\n".join(blocks)
-    return text, _cut(text, headings), _title(title), 0
+    return text, cut(text, headings), _title(title), 0
 
 
 def _below(node: Any, *tags: str) -> Iterator[Any]:
@@ -161,7 +161,7 @@ def _eml(data: bytes, tables: str) -> Content:
         facts = _title(message["subject"])
         with contextlib.suppress(TypeError, ValueError, OverflowError):
             facts["date"] = email.utils.parsedate_to_datetime(str(message["date"])).date()
-    except Unreadable:
+    except (Unreadable, MemoryError):
         raise
     except Exception as error:  # the parser of headers raises all sorts of things
         raise Unreadable("damaged") from error

@@ -10,7 +10,7 @@ without; `Frequent` looks them up. Three units, which differ in the key and in w
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,17 @@ RECORD = np.dtype([("key", "<u8"), ("document", "<u8")])
 GROUP = 1 << 32  # a key of furniture is 32 bits of the group and 32 of the line
 FEWEST = 4  # documents of a group (or a corpus) in which a line can be called frequent
 _NUMBER = re.compile(r"\A\d{1,4}\b|\b\d{1,4}\Z")  # at an end of a line: a page's
+
+
+def file(unit: str, part: int) -> str:
+    """The records of a part."""
+    return f"corpus/parts/{unit}-{part:05d}.npy"
+
+
+def table(unit: str, partition: int) -> tuple[str, str]:
+    """What `count` writes of a partition: keys, and from which document on they go."""
+    prefix = f"corpus/parts/{unit}-table-{partition:04d}"
+    return f"{prefix}.keys.npy", f"{prefix}.from.npy"
 
 
 def units(text: str, unit: str) -> Iterator[tuple[int, int]]:
@@ -68,14 +79,13 @@ def records(numbered: Iterable[tuple[int, Document]], unit: str) -> npt.NDArray[
 def count(root: Path, arguments: dict[str, Any]) -> None:
     """Task: of one partition of keys, those that are too frequent, and from which document on.
 
-    Writes `PREFIX.keys.npy` (sorted) and `PREFIX.from.npy`: the first document to be without.
+    Writes its `table`: keys, sorted, and for each the first document to be without.
     """
     unit, limit, total = arguments["unit"], arguments["limit"], arguments["documents"]
-    paths = [root / p for p in arguments["files"]]
-    found = np.sort(
-        shuffle.gather(paths, "key", arguments["partition"], arguments["partitions"], GROUP),
-        order=["key", "document"],
-    )
+    partition, partitions = arguments["partition"], arguments["partitions"]
+    paths = [root / file(unit, part) for part in range(arguments["parts"])]
+    found = shuffle.gather(paths, "key", partition, partitions, GROUP)
+    found.sort(order=["key", "document"])
     key, document = found["key"], found["document"]
     first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]][: len(key)])
     frequency = np.diff(np.r_[first, len(key)])
@@ -90,19 +100,20 @@ def count(root: Path, arguments: dict[str, Any]) -> None:
             of = sizes[np.searchsorted(groups, key[first] >> np.uint64(32))]
         frequent = (of >= FEWEST) & (frequency >= limit * of)
         since = np.zeros(int(frequent.sum()), np.uint64)
-    shuffle.write(root / f"{arguments['prefix']}.keys.npy", key[first[frequent]])
-    shuffle.write(root / f"{arguments['prefix']}.from.npy", since)
+    keys_path, from_path = table(unit, partition)
+    shuffle.write(root / keys_path, key[first[frequent]])
+    shuffle.write(root / from_path, since)
 
 
 class Frequent:
     """The keys found by the `count` tasks of one unit, looked up in memory maps."""
 
-    def __init__(self, root: Path, unit: str, prefixes: Sequence[str]) -> None:
+    def __init__(self, root: Path, unit: str, partitions: int) -> None:
         self.unit = unit
-        self.bounds = np.array(shuffle.bounds(len(prefixes), GROUP)[:-1], np.uint64)
+        self.bounds = np.array(shuffle.bounds(partitions, GROUP)[:-1], np.uint64)
         self.tables = [
-            [np.load(root / f"{p}.{end}.npy", mmap_mode="r") for end in ("keys", "from")]
-            for p in prefixes
+            [np.load(root / path, mmap_mode="r") for path in table(unit, partition)]
+            for partition in range(partitions)
         ]
 
     def spans(self, number: int, document: Document) -> list[tuple[int, int]]:

@@ -43,6 +43,20 @@ _NEXT = 4  # in a larger one: each with so many that follow
 _SHINGLES = 1 << 20  # shingles compared at once
 
 
+def prefix(part: int) -> str:
+    """Of the files of a part, from the run directory on: they are made where it is cleaned."""
+    return f"corpus/parts/clean-{part:05d}"
+
+
+def links(part: int) -> str:
+    """The file of a part's links: structured (a, b, jaccard), a < b, sorted."""
+    return f"corpus/parts/links-{part:05d}.npy"
+
+
+def _matched(partition: int) -> str:
+    return f"corpus/parts/pairs-{partition:05d}"
+
+
 def bands(threshold: float) -> tuple[int, int]:
     """Bands and rows: the most rows that find 99.5 % of the pairs at the threshold."""
     for rows in range(_HASHES, 1, -1):
@@ -133,9 +147,11 @@ def match(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     runs: list[int] = []
     capped: set[int] = set()
     digest = hashlib.sha256()
-    output = f"corpus/parts/pairs-{number:05d}"
+    output = _matched(number)
     with atomic_write(root / f"{output}.bin") as file:
-        for entries in _pieces([root / file for file in arguments["files"]], low, high):
+        for entries in _pieces(
+            [root / f"{prefix(n)}{OUTPUTS[0]}" for n in range(arguments["parts"])], low, high
+        ):
             digest.update(entries.tobytes())
             pairs, large = _candidates(entries)
             file.write(pairs.tobytes())
@@ -237,15 +253,16 @@ def _distinct(found: list[Array]) -> Array:
 def verify(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     """Task: of the candidate pairs whose a is of one part, those of Jaccard >= the threshold."""
     number, threshold = arguments["number"], arguments["threshold"]
-    pairs = _distinct(list(_runs(root, arguments["pairs"], number << 32, (number + 1) << 32)))
+    runs = _runs(root, arguments["partitions"], number << 32, (number + 1) << 32)
+    pairs = _distinct(list(runs))
     # By the part of b, so that the files of one other part are open at a time.
     part = pairs["b"] >> np.uint64(32)
     order = np.argsort(part, kind="stable")
     pairs, part = pairs[order], part[order]
     jaccard = np.zeros(len(pairs))
-    ours = _sketch(root / arguments["sketches"][number])
+    ours = _sketch(root / prefix(number))
     for begin, end in pairwise([*np.flatnonzero(_changes(part)).tolist(), len(pairs)]):
-        theirs = _sketch(root / arguments["sketches"][int(part[begin])])
+        theirs = _sketch(root / prefix(int(part[begin])))
         a, b = (pairs[name][begin:end].astype("<u4").astype(int) for name in ("a", "b"))
         jaccard[begin:end] = _jaccard(ours, theirs, a, b, threshold)
     near = np.flatnonzero(jaccard >= threshold)
@@ -257,11 +274,11 @@ def verify(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     return {output: len(links)}
 
 
-def _runs(root: Path, paths: list[str], low: int, high: int) -> Iterator[Array]:
+def _runs(root: Path, partitions: int, low: int, high: int) -> Iterator[Array]:
     """The pairs with `low <= a < high` of every run; copies, as views would keep files open."""
-    for path in paths:
-        pairs = _mapped(root / f"{path}.bin", PAIR)
-        for run in read_json(root / f"{path}.json")["runs"]:
+    for partition in range(partitions):
+        pairs = _mapped(root / f"{_matched(partition)}.bin", PAIR)
+        for run in read_json(root / f"{_matched(partition)}.json")["runs"]:
             begin, end = between(pairs[:run], "a", low, high)
             yield pairs[begin:end].copy()
             pairs = pairs[run:]
@@ -301,40 +318,40 @@ def _keyed(shingles: Array, offsets: Array, rows: Array) -> Array:
 
 
 def waves(
-    prefixes: Sequence[str], threshold: float, root: Path
+    parts: int, threshold: float, root: Path
 ) -> Generator[list[Task], None, tuple[list[str], list[str]]]:
-    """Matching, then verifying, of the sketches of all parts (prefixes relative to the root).
+    """Matching, then verifying, of the sketches of all parts, at their prefixes.
 
     Returns the files of links and the accounts of matching.
     """
-    bands, shingles, _ = ([f"{prefix}{ending}" for prefix in prefixes] for ending in OUTPUTS)
+    bands, shingles, _ = ([f"{prefix(n)}{end}" for n in range(parts)] for end in OUTPUTS)
     size = sum((root / file).stat().st_size for file in bands)
     count = 1 + size // _PARTITION
-    pairs = [f"corpus/parts/pairs-{number:05d}" for number in range(count)]
+    pairs = [_matched(number) for number in range(count)]
     yield [
         Task(
             f"corpus/match-{number:05d}",
             match,
-            {"files": bands, "partition": number, "partitions": count},
+            {"parts": parts, "partition": number, "partitions": count},
             bands,
             (f"{path}.bin", f"{path}.json"),
             size=size // count,
         )
         for number, path in enumerate(pairs)
     ]
-    links = [f"corpus/parts/links-{number:05d}.npy" for number in range(len(prefixes))]
+    found = [links(number) for number in range(parts)]
     yield [
         Task(
             f"corpus/verify-{number:05d}",
             verify,
-            {"number": number, "pairs": pairs, "sketches": list(prefixes), "threshold": threshold},
+            {"number": number, "partitions": count, "threshold": threshold},
             [f"{path}{ending}" for path in pairs for ending in (".bin", ".json")],
-            (link,),
+            (path,),
             size=(root / file).stat().st_size,
         )
-        for number, (file, link) in enumerate(zip(shingles, links, strict=True))
+        for number, (file, path) in enumerate(zip(shingles, found, strict=True))
     ]
-    return links, [f"{path}.json" for path in pairs]
+    return found, [f"{path}.json" for path in pairs]
 
 
 def _mapped(path: Path, kind: np.dtype[Any]) -> Array:

@@ -24,7 +24,7 @@ def own_bytes(root: Path, source: Source, document: Document) -> tuple[bytes, by
     if origin is None:
         raise LookupError("it is not known where the document was found")
     base = sources.root_of(source) if source.kind == "edgar" else root
-    listed = sources.read_listing(root / "corpus" / "sources.parquet")
+    listed = sources.read_listing(root / "corpus" / "sources.arrow")
     entries = [e for e in listed if e.path == origin.path]
     if source.kind == "edgar":
         data = (base / origin.path).read_bytes()

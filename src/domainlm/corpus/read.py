@@ -37,14 +37,14 @@ def uncollected() -> Iterator[None]:
 
 @uncollected()
 def read_batch(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
-    """Task: read the files of one batch of `corpus/sources.parquet`.
+    """Task: read the files of one batch of `corpus/sources.arrow`.
 
     Every byte of them is in one place: in the packing of containers (their bytes less those of
     their members, so negative where they are compressed), in members skipped, or in members read.
     """
     source = Source.model_validate(arguments["source"])
     number = arguments["number"]
-    entries = sources.read_listing(root / "corpus" / "sources.parquet", number)
+    entries = sources.read_listing(root / "corpus" / "sources.arrow", number)
     account = {
         "files": sum(not e.start for e in entries),  # those that begin here
         "bytes": sum(e.bytes for e in entries),
@@ -111,12 +111,9 @@ def _made(member: Member, entry: sources.Entry, source: Source) -> tuple[list[Do
         raise Unreadable(member.skipped)
     if source.kind == "edgar":
         return _filing(member.data, entry, source)
-    try:
-        text, sections, found, dropped = formats.read(
-            member.name, member.data, source.tables, member.row
-        )
-    except MemoryError as error:
-        raise Unreadable("too_large") from error
+    text, sections, found, dropped = formats.read(
+        member.name, member.data, source.tables, member.row
+    )
     if source.date:
         found.pop("date", None)
     facts = {**_of_path(member.name, source), **found, **member.facts}

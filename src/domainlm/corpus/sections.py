@@ -61,7 +61,7 @@ def markdown_sections(text: str) -> tuple[Section, ...]:
                 above = place + line.index(words), words
             in_paragraph = bool(words)
         place += len(line) + 1
-    return _cut(text, found)
+    return cut(text, found)
 
 
 def read_html(html: str, tables: str) -> tuple[str, tuple[Section, ...]]:
@@ -83,7 +83,7 @@ def read_html(html: str, tables: str) -> tuple[str, tuple[Section, ...]]:
         pieces.append(piece.replace(_END, ""))
         place += len(pieces[-1])
     text = "".join(pieces)
-    return text, _cut(text, found)
+    return text, cut(text, found)
 
 
 def folder_sections(path: str, group: str, text: str) -> tuple[Section, ...]:
@@ -102,7 +102,7 @@ def folder_sections(path: str, group: str, text: str) -> tuple[Section, ...]:
     return (Section(parent.name, 0, len(text)),)
 
 
-def _cut(text: str, headings: Sequence[Heading]) -> tuple[Section, ...]:
+def cut(text: str, headings: Sequence[Heading]) -> tuple[Section, ...]:
     """Sections at the headings of the two highest levels; a heading without text is none."""
     named = [(n, start, " ".join(words.split())) for n, start, words in headings if words.strip()]
     kept = sorted({level for level, *_ in named})[:LEVELS]

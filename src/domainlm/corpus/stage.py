@@ -22,6 +22,7 @@ from domainlm.corpus import (
     privacy,
     prompts,
     quality,
+    remote,
     shuffle,
     sources,
     sql,
@@ -33,11 +34,14 @@ from domainlm.errors import DomainLMError
 from domainlm.recipe import Source
 
 CRAWL = "corpus/crawl.parquet"
-TABLE = "corpus/table.json"
-LISTING = "corpus/sources.parquet"
+LISTING = "corpus/sources.arrow"
 PARTS = "corpus/parts"
 PART_BYTES = 48_000_000  # of text and spans a part, if its file can be cut so
-Tables = dict[str, list[str]]  # of frequent lines: prefixes of their files, by unit
+Tables = dict[str, int]  # of frequent lines: in how many partitions, by unit
+# What decides which files are listed.
+LISTED = {
+    "kind", "path", "include", "exclude", "revision", "limit", "limit_bytes"
+}  # fmt: skip
 # What decides which filings a crawl fetches.
 SELECTION = {
     "kind", "path", "forms", "years", "ciks", "tickers", "sic", "exhibits", "limit", "limit_bytes",
@@ -60,32 +64,33 @@ def waves(run: Run) -> Iterator[list[Task]]:
         "frequent": frequent,
         "threshold": recipe.duplicates.threshold,
     }
-    prefixes = [f"{PARTS}/clean-{part['number']:05d}" for part in parts]
     yield [
         Task(
             f"corpus/clean-{part['number']:05d}",
             clean.clean,
-            arguments | {"part": part, "prefix": prefix},
+            arguments | {"part": part},
             (part["file"], *_files(frequent)),
-            clean.outputs(prefix),
+            clean.outputs(part["number"]),
             size=part["bytes"],
         )
-        for part, prefix in zip(parts, prefixes, strict=True)
+        for part in parts
     ]
-    links, matched = yield from near.waves(prefixes, recipe.duplicates.threshold, run.root)
+    prefixes = [near.prefix(n) for n in range(len(parts))]
+    links, matched = yield from near.waves(len(parts), recipe.duplicates.threshold, run.root)
     split = recipe.split.model_dump(mode="json", exclude={"leakage"})
     duplicates = recipe.duplicates.model_dump(mode="json", exclude={"paragraphs"})
     yield [
         Task(
             "corpus/split",
             write.split,
-            {"split": split, "duplicates": duplicates, "prefixes": prefixes, "links": links},
+            {"split": split, "duplicates": duplicates, "parts": len(parts)},
             (*(f"{p}.index.parquet" for p in prefixes), *links),
             (write.ASSIGNMENT,),
         )
     ]
     cleaned: list[dict[str, Any]] = [
-        {"number": n, "file": f"{p}.parquet", "documents": 0} for n, p in enumerate(prefixes)
+        {"number": n, "file": f"{p}.parquet", "documents": 0, "bytes": 0}
+        for n, p in enumerate(prefixes)
     ]
     limit = recipe.duplicates.paragraphs
     repeated = yield from _counting(run.root, cleaned, {"paragraph": limit} if limit else {})
@@ -137,8 +142,9 @@ def _reading(run: Run) -> Generator[list[Task], None, list[str]]:
     source = run.recipe.source
     entries: list[sources.Entry]
     if source.kind == "sql":
-        asked = source.model_dump(mode="json", include={"kind", "path", "query"})
-        yield [Task("corpus/table", sql.fetch, asked, (), (TABLE,), in_process=True)]
+        asked = source.model_dump(mode="json", include={"path", "query", "text"})
+        outputs = (sql.TABLE, sql.ACCOUNT)
+        yield [Task("corpus/table", sql.fetch, asked, (), outputs, in_process=True)]
         entries = sql.entries(run.root)
     else:
         downloads: list[crawl.Download] = []
@@ -147,11 +153,10 @@ def _reading(run: Run) -> Generator[list[Task], None, list[str]]:
             _asking[sha256_json(asked)] = source, run.offline
             yield [Task("corpus/crawl", _crawl, asked, (), (CRAWL,), in_process=True)]
             downloads = crawl.read(run.root / CRAWL)
-        before = sources.read_listing(run.root / LISTING)
-        entries = sources.listing(source, before, downloads)
-    digest = sha256_json([e.identity() for e in entries])
-    _listed[digest] = entries
-    yield [Task("corpus/sources", _write_listing, {"sha256": digest}, (), (LISTING,))]
+        entries = _listing(run, downloads)
+    listed = _listing_task(source, sha256_json([e.identity() for e in entries]))
+    _listed[listed.arguments["sha256"]] = entries
+    yield [listed]
     reading = []
     for number, batch in enumerate(sources.batches(entries)):
         arguments = {
@@ -174,6 +179,22 @@ def _reading(run: Run) -> Generator[list[Task], None, list[str]]:
         _still_there(run, entries)
     yield reading
     return [task.outputs[1] for task in reading]
+
+
+def _listing(run: Run, downloads: list[crawl.Download]) -> list[sources.Entry]:
+    """What there is to read; offline, of a store that is elsewhere, what there was."""
+    source = run.recipe.source
+    before = sources.read_listing(run.root / LISTING)
+    if run.offline and remote.is_remote(source):
+        listed = _listing_task(source, sha256_json([e.identity() for e in before]))
+        if before and not run.manifest.why_stale(listed):
+            return before
+    return sources.listing(source, before, downloads, run.offline)
+
+
+def _listing_task(source: Source, digest: str) -> Task:
+    asked = {"source": source.model_dump(mode="json", include=LISTED), "sha256": digest}
+    return Task("corpus/sources", _write_listing, asked, (), (LISTING,))
 
 
 def _parts(root: Path, files: list[str]) -> list[dict[str, Any]]:
@@ -208,11 +229,11 @@ def _parts(root: Path, files: list[str]) -> list[dict[str, Any]]:
 def _counting(
     root: Path, parts: list[dict[str, Any]], limits: dict[str, float]
 ) -> Generator[list[Task], None, Tables]:
-    """Waves that count lines or paragraphs; returns the prefixes of the tables by unit."""
+    """Waves that count lines or paragraphs; returns the partitions of the tables by unit."""
     tables: Tables = {}
     if not limits:
         return tables
-    files = {u: [f"{PARTS}/{u}-{p['number']:05d}.npy" for p in parts] for u in limits}
+    files = {unit: [lines.file(unit, n) for n in range(len(parts))] for unit in limits}
     name, function = "lines", clean.count_lines
     if "paragraph" in limits:
         name, function = "paragraphs", write.count_paragraphs
@@ -221,33 +242,33 @@ def _counting(
         Task(
             f"corpus/{name}-{n:05d}",
             function,
-            {"part": part, "outputs": {u: files[u][n] for u in limits}},
+            {"part": part, "units": list(limits)},
             (part["file"], *inputs),
-            tuple(files[u][n] for u in limits),
+            tuple(files[unit][n] for unit in limits),
+            size=part["bytes"],
         )
         for n, part in enumerate(parts)
     ]
     counting = []
     for unit, limit in limits.items():
         count = shuffle.partitions([root / f for f in files[unit]])
-        tables[unit] = [f"{PARTS}/{unit}-table-{p:04d}" for p in range(count)]
-        for partition, prefix in enumerate(tables[unit]):
+        tables[unit] = count
+        for partition in range(count):
             arguments = {
                 "unit": unit,
                 "limit": limit,
                 "documents": sum(p["documents"] for p in parts),
-                "files": files[unit],
+                "parts": len(parts),
                 "partition": partition,
                 "partitions": count,
-                "prefix": prefix,
             }
             counting.append(
                 Task(
                     f"corpus/{unit}-table-{partition:04d}",
                     lines.count,
                     arguments,
-                    tuple(files[unit]),
-                    _files({unit: [prefix]}),
+                    files[unit],
+                    lines.table(unit, partition),
                 )
             )
     yield counting
@@ -256,8 +277,12 @@ def _counting(
 
 def _files(tables: Tables) -> tuple[str, ...]:
     """The files of tables of frequent lines."""
-    ends = (".keys.npy", ".from.npy")
-    return tuple(p + end for prefixes in tables.values() for p in prefixes for end in ends)
+    return tuple(
+        path
+        for unit, count in tables.items()
+        for n in range(count)
+        for path in lines.table(unit, n)
+    )
 
 
 _listed: dict[str, list[sources.Entry]] = {}  # what `waves` listed, for the task that writes it

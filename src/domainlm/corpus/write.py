@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from domainlm.artifacts import atomic_write, write_json
-from domainlm.corpus import documents, shuffle
+from domainlm.corpus import documents, near, shuffle
 from domainlm.corpus.clean import read_part
 from domainlm.corpus.edits import without_spans
-from domainlm.corpus.lines import Frequent, records
+from domainlm.corpus.lines import Frequent, file, records
 from domainlm.corpus.split import PLACES, Columns, assign
 from domainlm.errors import DomainLMError
 from domainlm.recipe import Duplicates, Split
@@ -30,7 +30,10 @@ def split(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     Columns id, group, dated, split (a split, "duplicate" or "near_duplicate"), bytes; what the
     split did is in the metadata. The one task that holds a row of every document of the corpus.
     """
-    tables = [pq.read_table(root / f"{p}.index.parquet") for p in arguments["prefixes"]]
+    tables = [
+        pq.read_table(root / f"{near.prefix(part)}.index.parquet")
+        for part in range(arguments["parts"])
+    ]
     starts = np.cumsum([0, *(len(t) for t in tables)])
     table = pa.concat_tables(tables)
     if not len(table):
@@ -40,9 +43,8 @@ def split(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
             why="every file was skipped or every document dropped; the .json files there tell why",
             fix="check source.path, source.include, source.text and the rules of clean",
         )
-    links = [np.load(root / path) for path in arguments["links"]]
-    pairs = np.concatenate([np.stack([x["a"], x["b"]], 1) for x in links] or [np.empty((0, 2))])
-    pairs = pairs.astype(np.uint64)
+    links = [np.load(root / near.links(part)) for part in range(arguments["parts"])]
+    pairs = np.concatenate([np.stack([found["a"], found["b"]], 1) for found in links])
     group = table["group"].combine_chunks().dictionary_encode()
     names = group.dictionary.to_pylist()
     order = np.argsort(np.array(names, dtype=object), kind="stable")
@@ -79,8 +81,8 @@ def split(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
         }
     ).replace_schema_metadata({"about": json.dumps(about)})
     with (
-        atomic_write(root / ASSIGNMENT) as file,
-        pq.ParquetWriter(file, placed.schema, compression="zstd") as out,
+        atomic_write(root / ASSIGNMENT) as target,
+        pq.ParquetWriter(target, placed.schema, compression="zstd") as out,
     ):
         for start, stop in pairwise(starts):
             out.write_table(placed.slice(start, stop - start), row_group_size=1 << 30)
@@ -89,8 +91,8 @@ def split(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
 
 def places(root: Path, part: int) -> list[str]:
     """Where each document of a cleaned part goes."""
-    with pq.ParquetFile(root / ASSIGNMENT) as file:
-        found: list[str] = file.read_row_group(part, columns=["split"])["split"].to_pylist()
+    with pq.ParquetFile(root / ASSIGNMENT) as table:
+        found: list[str] = table.read_row_group(part, columns=["split"])["split"].to_pylist()
     return found
 
 
@@ -103,15 +105,14 @@ def count_paragraphs(root: Path, arguments: dict[str, Any]) -> None:
         for place, numbered in zip(where, read_part(root, part), strict=True)
         if place in documents.TRAINED
     )
-    ((unit, path),) = arguments["outputs"].items()
-    shuffle.write(root / path, records(trained, unit))
+    shuffle.write(root / file("paragraph", part["number"]), records(trained, "paragraph"))
 
 
 def write(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     """Task: the kept documents of one part, with their split."""
     part = arguments["part"]
     where = places(root, part["number"])
-    repeated = [Frequent(root, unit, files) for unit, files in arguments["frequent"].items()]
+    repeated = [Frequent(root, unit, n) for unit, n in arguments["frequent"].items()]
     splits: dict[str, Counter[str]] = {}
     gone: Counter[str] = Counter(paragraphs=0, bytes=0)
     with documents.Writer(root / arguments["output"]) as out:
