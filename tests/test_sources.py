@@ -332,7 +332,10 @@ def test_one_missing_object_is_not_a_missing_store(s3_port: int, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_store_that_is_gone_stops_clearly(tmp_path: Path, own_port: int) -> None:
+def test_a_store_that_is_gone_stops_clearly(
+    tmp_path: Path, own_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(patience, "PATIENCE", 4.0)
     data = os.urandom(20_000_000)
     (tmp_path / "large.txt").write_bytes(data)
     source = Source(path="s3://going/")
@@ -702,12 +705,13 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 @pytest.mark.slow
 def test_memory_of_a_long_query_is_bounded(tmp_path: Path, postgres: str) -> None:
-    """640 MB of rows go through far less memory, and a kill in their midst leaves nothing."""
+    """320 MB of rows go through far less memory, and a kill in their midst leaves nothing."""
     statement = (
         "select n, repeat(md5(n::text), 1000) as text from generate_series(1, %d) n order by 1"
     )
     call = [sys.executable, "-c", MEASURE, str(tmp_path), postgres]
-    began = subprocess.Popen([*call, statement % 1_000_000])
+    endless = (statement % 1_000_000).replace(" order by 1", "")  # it need not be sorted first
+    began = subprocess.Popen([*call, endless])
     corpus = tmp_path / "corpus"
     for _ in range(600):
         if any(f.stat().st_size for f in corpus.glob(".*.part")) or began.poll() is not None:
@@ -716,9 +720,9 @@ def test_memory_of_a_long_query_is_bounded(tmp_path: Path, postgres: str) -> Non
     began.send_signal(signal.SIGKILL)
     assert began.wait() == -signal.SIGKILL
     assert [f.suffix for f in corpus.iterdir()] == [".part"]  # which the next run clears away
-    done = subprocess.run([*call, statement % 20_000], capture_output=True, text=True, check=True)
+    done = subprocess.run([*call, statement % 10_000], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 250_000_000
-    assert pq.read_metadata(tmp_path / sql.TABLE).num_rows == 20_000
+    assert pq.read_metadata(tmp_path / sql.TABLE).num_rows == 10_000
 
 
 # --- all of it ------------------------------------------------------------------------------
@@ -823,8 +827,8 @@ def test_a_bucket_that_goes_in_mid_run_stops_the_run_which_then_goes_on(
 ) -> None:
     text = tmp_path / "text"
     write_corpus(text)
-    for path in text.rglob("*.txt"):  # four batches
-        path.write_text("".join(f"{n} {path.read_text()}" for n in range(400)))
+    for path in text.rglob("*.txt"):  # two batches
+        path.write_text("".join(f"{n} {path.read_text()}" for n in range(260)))
     (tmp_path / "s3.toml").write_text(RECIPE.format(source=f'path = "s3://in-mid-run"\n{IN_FILES}'))
     first = tmp_path / "runs" / "s3" / "corpus" / "parts" / "read-00000.json"
     with services.s3(own_port):
