@@ -30,7 +30,7 @@ def choose(paths: Sequence[Path], count: int, seed: int, filings: bool) -> list[
     """`count` prompts (and the classics for filings) as rows of `corpus/prompts.json`."""
     held_out = []
     common: Counter[str] = Counter()  # label -> held-out documents that could open with it
-    for d in documents.read(paths, HELD_OUT):
+    for d in documents.read(paths, HELD_OUT, text=False):
         place = sha256_bytes(f"{seed}|prompt|{d.id}".encode())
         held_out.append((d.split == "seen", place, d.id, d.group))
         common.update(list(_starts(d)))
