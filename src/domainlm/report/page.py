@@ -182,6 +182,9 @@ def _corpus(evidence: Evidence) -> Table:
     return Table("What was kept and what was dropped", "corpus", heads, rows, frozenset({1, 2, 3}))
 
 
+ORDER = ("unseen", "seen", "random")
+
+
 def _audit(evidence: Evidence) -> Table | None:
     """How much of each split stands in train, beside a split by chance."""
     found = evidence.corpus.audit
@@ -191,7 +194,7 @@ def _audit(evidence: Evidence) -> Table | None:
         ["random, for comparison" if name == "random" else name, f"{o.documents:,}",
          f"{o.groups:,}", *(words.percent(x) for x in (o.median, o.p90, o.max)),
          f"{o.over:,}" if name == "unseen" else ""]
-        for name, o in found.splits.items()
+        for name, o in sorted(found.splits.items(), key=lambda row: ORDER.index(row[0]))
     ]  # fmt: skip
     heads = ["Split", view.nouns(evidence).documents.capitalize()]
     heads += [view.nouns(evidence).groups.capitalize(), "Median", "90th percentile", "Most"]
