@@ -235,5 +235,6 @@ json_values = st.recursive(
 
 
 @given(json_values)
+@pytest.mark.slow
 def test_the_hash_of_json_survives_a_round_trip(value: Any) -> None:
     assert sha256_json(json.loads(json.dumps(value))) == sha256_json(value)

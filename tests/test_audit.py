@@ -116,6 +116,7 @@ corpora = st.lists(st.tuples(st.sampled_from(documents.SPLITS), texts), min_size
 
 @settings(max_examples=30, deadline=None)
 @given(corpora, st.integers(1, 3), st.sampled_from([0.2, 0.5]))
+@pytest.mark.slow
 def test_the_audit_is_that_of_plain_sets(
     corpus: list[tuple[str, str]], files: int, limit: float
 ) -> None:

@@ -142,6 +142,7 @@ def test_with_everything_on_the_ledger_adds_up(tmp_path: Path) -> None:
     assert "Write to [EMAIL] or pay [" in masked.text and "Söhne, café" not in masked.text
 
 
+@pytest.mark.slow
 def test_the_parts_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     overrides = everything_on(tmp_path / "text")
     whole = rows(run_corpus(tmp_path, *overrides))
@@ -179,6 +180,7 @@ def test_killed_anywhere_it_goes_on_to_the_same_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["report", "mask", "drop", "off"])
+@pytest.mark.slow
 def test_the_modes_of_privacy(tmp_path: Path, mode: str) -> None:
     write_groups(tmp_path / "text")
     write(tmp_path / "text", "firm-0/2017-09-01.txt", prose("mail") + "\nMail anna.b@firm.com now.")
@@ -203,6 +205,7 @@ def badges(text):
 """
 
 
+@pytest.mark.slow
 def test_a_recognizer_of_ones_own_and_a_change_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +289,7 @@ def test_nothing_left_names_the_rules(tmp_path: Path) -> None:
         run_corpus(tmp_path, 'clean.languages=["ja"]')
 
 
+@pytest.mark.slow
 def test_dates_are_not_needed(tmp_path: Path) -> None:
     write_groups(tmp_path / "text")
     given = [f'source.path="{tmp_path}/text"', "evaluate.stock=[]", "source.date=nothing"]

@@ -402,6 +402,7 @@ def test_an_encrypted_zip() -> None:
 
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.slow
 def test_of_a_truncated_container_what_was_read_stays(name: str, share: float) -> None:
     found = {k: random.Random(k).randbytes(3000).hex() for k in texts(30)}
     pack, columns = FORMS[name]

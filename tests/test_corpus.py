@@ -42,6 +42,7 @@ def rows(run: pipeline.Run) -> list[documents.Document]:
     return list(documents.read(documents.paths(run.root)))
 
 
+@pytest.mark.slow
 def test_folder_to_documents(tmp_path: Path) -> None:
     write_tree(tmp_path / "text")
     found = rows(run_corpus(tmp_path, tmp_path / "text"))
@@ -53,6 +54,7 @@ def test_folder_to_documents(tmp_path: Path) -> None:
     assert found[0].text.startswith("Report of company 0 for 2018.")
 
 
+@pytest.mark.slow
 def test_html_markdown_jsonl_parquet(tmp_path: Path) -> None:
     top = tmp_path / "text"
     write_tree(top, groups=2, years=1)
@@ -79,6 +81,7 @@ def test_html_markdown_jsonl_parquet(tmp_path: Path) -> None:
     assert len(found) == 2 + 2 + 1 + 1
 
 
+@pytest.mark.slow
 def test_bad_files_are_counted_never_fatal_and_the_ledger_adds_up(tmp_path: Path) -> None:
     top = tmp_path / "text"
     write_tree(top)
@@ -128,6 +131,7 @@ def test_a_corpus_with_nothing_to_split_stops_clearly(tmp_path: Path, mode: str)
     assert caught.value.fix or caught.value.why
 
 
+@pytest.mark.slow
 def test_a_changed_file_alone_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +176,7 @@ def test_a_glob_as_path_and_a_single_file(tmp_path: Path) -> None:
     assert [e.path for e in sources.listing(source, [])] == ["2018-03-01.txt"]
 
 
+@pytest.mark.slow
 def test_a_random_split_is_not_what_this_is(tmp_path: Path) -> None:
     """Unseen groups stand only after the cut, and nothing of them before is trained on."""
     write_tree(tmp_path / "text", groups=20)

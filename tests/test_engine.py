@@ -78,6 +78,7 @@ def by_processes(root: Path, tasks: list[Task]) -> dict[str, str]:
 # --- Memory
 
 
+@pytest.mark.slow
 def test_a_task_over_the_bound_of_memory_is_a_clear_error(tmp_path: Path) -> None:
     tasks = [Task(f"room/{n}", take_memory, {"bytes": 10**9}) for n in range(2)]
     with (

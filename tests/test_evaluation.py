@@ -71,6 +71,7 @@ def naive_nats(folder: Path, text: str, window: int, stride: int) -> float:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.slow
 def test_nats_equal_an_independent_recomputation(folders: dict[str, Path], kind: str) -> None:
     model, tokenizer, separator = models.load(folders[kind])
     model = model.float()
@@ -318,6 +319,7 @@ def test_the_separator_is_never_drawn() -> None:
     assert samples.draw(logits, forbidden, 0.8, 1.0) == 2
 
 
+@pytest.mark.slow
 def test_probe_tells_sections_apart(tmp_path: Path) -> None:
     path = tmp_path / "documents-0.parquet"
     documents.write(path, [*filings("train", 6, 2), *filings("unseen", 6)])
@@ -392,6 +394,7 @@ def carry_out(run: Run) -> Evidence:
     return load(run.root)
 
 
+@pytest.mark.slow
 def test_stage_end_to_end(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     for path in documents.paths(run.root):

@@ -291,6 +291,7 @@ def test_text_and_facts_of_an_email() -> None:
     assert [s.label for s in sections] == ["Head"]
 
 
+@pytest.mark.slow
 def test_emails_of_a_stranger() -> None:
     head = b"Subject: \xe9t\xe9\nDate: yesterday\nContent-Type: text/plain; charset=%s\n\n"
     for charset in (b"nonsense", b"utf-8", b"rot13", b"us-ascii"):

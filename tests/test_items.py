@@ -146,6 +146,7 @@ def test_text_without_items(text: str) -> None:
     assert {s.flags for s in find_items(text)} == {("not_found",)}
 
 
+@pytest.mark.slow
 def test_time_is_linear() -> None:
     for text in ("Item 7. " * 100_000, "Item 1.\n" * 60_000, "\n" * 10**6 + "Item", " " * 10**6):
         start = time.process_time()

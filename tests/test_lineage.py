@@ -95,6 +95,7 @@ def seen(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.slow
 def test_every_token_of_plain_text(tmp_path: Path, encoding: str) -> None:
     folder = tmp_path / "text"
     folder.mkdir()
@@ -143,6 +144,7 @@ def test_every_token_of_a_page(tmp_path: Path) -> None:
     assert "AT&T, café and café" in pieces
 
 
+@pytest.mark.slow
 def test_rows_of_json_lines(tmp_path: Path) -> None:
     rows = [
         {"title": "It rose in 2020 as well.", "body": PLAIN, "n": 1},
@@ -254,6 +256,7 @@ def filings_run(tmp_path_factory: pytest.TempPathFactory) -> Made:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_tokens_of_filings(filings_run: Made, data: st.DataObject) -> None:
     found = filings_run.trace(data.draw(st.integers(0, filings_run.total() - 1)))
     if not found.text:
@@ -266,6 +269,7 @@ def test_tokens_of_filings(filings_run: Made, data: st.DataObject) -> None:
         assert wanted in seen(piece)
 
 
+@pytest.mark.slow
 def test_most_tokens_of_filings_are_exact(filings_run: Made) -> None:
     total = filings_run.total()
     found = [filings_run.trace(n) for n in range(7, total, total // 150)]

@@ -57,6 +57,7 @@ def plain(line: str) -> str:
 @pytest.mark.parametrize(("parts", "partitions"), [(1, 1), (3, 1), (2, 5)])
 @settings(max_examples=25, deadline=None)
 @given(CORPUS, st.sampled_from([0.3, 0.6, 1.0]))
+@pytest.mark.slow
 def test_lines_frequent_in_the_corpus_or_in_a_group(
     tmp_path_factory, parts, partitions, corpus, limit
 ):

@@ -401,6 +401,7 @@ def test_a_title_that_looks_like_svg_stays_a_title() -> None:
 
 
 @pytest.mark.parametrize("name", ["continued_wins", "no_stock", "hostile", "nothing"])
+@pytest.mark.slow
 def test_the_picture_is_exactly_1600_by_900(name: str) -> None:
     evidence = VARIANTS[name]
     rows = samples(evidence) if name != "nothing" else []
@@ -438,6 +439,7 @@ def write_run(root: Path, name: str) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_the_stage_writes_the_same_files_twice(tmp_path: Path) -> None:
     write_run(tmp_path, "hostile")
     outputs = ["report/index.html", "report/headline.png", "report/post.md"]

@@ -43,6 +43,7 @@ def text_of(line: dict[str, Any]) -> str:
     return "\n\n".join(item["text"] for item in line["items"])
 
 
+@pytest.mark.slow
 def test_index_names_every_submission(tree: Path) -> None:
     named = set()
     for index in tree.glob("full-index/*/QTR?/master.idx"):

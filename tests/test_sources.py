@@ -239,6 +239,7 @@ def test_a_listing_is_read_back_whole_or_by_batch(
 # --- stores ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_s3_is_like_a_folder(s3_port: int, tmp_path: Path) -> None:
     write_files(tmp_path)
     services.upload(s3_port, "like-a-folder", tmp_path, "some/prefix/")
@@ -375,6 +376,7 @@ def test_a_page_of_links_and_a_file_of_the_web(tmp_path: Path) -> None:
                 sources.listing(Source(path=path), [])
 
 
+@pytest.mark.slow
 def test_a_web_server_that_is_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(patience, "PATIENCE", 1.5)
     for name in ("a.txt", "b.txt"):
@@ -405,6 +407,7 @@ def test_ranges_of_the_web_are_used(hub: Hub, tmp_path: Path) -> None:
     assert [r for method, _, r in hub.log if method == "GET"] == ["bytes=11000000-11999999"]
 
 
+@pytest.mark.slow
 def test_a_lost_connection_is_taken_up_where_it_was(hub: Hub) -> None:
     data = os.urandom(12_000_000)
     hub.push("org/name", {"large.jsonl": data})
@@ -537,6 +540,7 @@ def test_faults_of_a_data_set(hub: Hub, path: str, revision: str, message: str) 
     assert "HF_TOKEN" in caught.value.fix
 
 
+@pytest.mark.slow
 def test_a_hub_with_trouble_is_asked_again_and_offline_it_is_not(
     hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -618,6 +622,7 @@ def test_a_query_without_an_order_is_noticed(
     assert "no ORDER BY" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_types_of_postgresql(tmp_path: Path, postgres: str) -> None:
     key = uuid.uuid4()
     table = query(

@@ -342,6 +342,7 @@ def test_budgets_become_steps(home: Path, tmp_path: Path) -> None:
         steps(100.0, minutes=0.5)
 
 
+@pytest.mark.slow
 def test_minutes_are_measured_and_written_down(home: Path, tmp_path: Path) -> None:
     root = new_run(home, tmp_path / "run")
     loop.train(root, scratch(home, minutes=0.02))
@@ -381,6 +382,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 9, 23])  # 23: in the last step
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on(
     home: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -540,6 +542,7 @@ def test_export_is_plain_hugging_face(whole: Path, kind: str) -> None:
     assert model.generate(prompt, max_new_tokens=8, do_sample=False).tolist() == [[5, 6, 7, 0]]
 
 
+@pytest.mark.slow
 def test_it_learns(home: Path, tmp_path: Path) -> None:
     root = new_run(home, tmp_path / "run")
     loop.train(root, scratch(home, tokens=128 * 80))

@@ -158,6 +158,7 @@ def test_a_seed_fixes_the_case_and_bodies_are_of_many_words() -> None:
 
 
 @pytest.mark.parametrize("exhibits", [False, True])
+@pytest.mark.slow
 def test_duplicates_co_registrants_exhibits_and_empty_filings(
     tmp_path: Path, exhibits: bool
 ) -> None:
