@@ -95,12 +95,3 @@ def masked(kind: str, value: str) -> str:
     if kind in ("phone", "ssn", "card", "ip"):
         return "".join("#" if c.isalnum() else c for c in value)
     return f"{value[:2]}***" if kind == "iban" else "***"
-
-
-def mask(text: str, findings: Iterable[Finding]) -> str:
-    """The text with a placeholder for each of the findings, which are sorted and disjoint."""
-    parts, at = [], 0
-    for one in findings:
-        parts += [text[at : one.start], placeholder(one.kind)]
-        at = one.end
-    return "".join([*parts, text[at:]])
