@@ -24,15 +24,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from domainlm.artifacts import Task, atomic_write, read_json, sha256_bytes, write_json
-from domainlm.corpus.documents import HELD_OUT, SPLITS
+from domainlm.corpus import shuffle
+from domainlm.corpus.documents import HELD_OUT, SPLITS, TRAINED
 from domainlm.corpus.ngrams import Hashes, ngram_hashes
+from domainlm.corpus.shuffle import changes
 
 N = 13  # words
 BUDGET = 1 << 24  # 13-grams of held-out documents compared: `collect` takes 35 bytes for each
 RANDOM = 300  # most documents of the random split
 LEAST = 50  # compared 13-grams from which a document can be over the limit (62 words)
 SHOWN, BESIDE = 20, 3  # offending documents shown, and train documents beside each
-TRAINED = ("train", "validation")
 IN_TRAIN, IN_OTHERS = 1, 2  # where a 13-gram was found: what overlap, and the random split, ask
 
 AUDIT, ROWS = "corpus/audit.json", "corpus/audit.parquet"
@@ -141,7 +142,7 @@ def collect(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     kept.clear()
     order = np.argsort(flat)
     flat = flat[order]
-    new = _changes(flat)
+    new = changes(flat)
     grams = flat[new]
     del flat
     places = np.empty(len(order), np.uint32)
@@ -149,10 +150,10 @@ def collect(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     bits = np.zeros(1 << max(3, len(grams).bit_length()), np.uint8)  # 8 to 16 bits a gram
     where = grams & np.uint64(8 * len(bits) - 1)
     np.bitwise_or.at(bits, where >> np.uint64(3), _bit(where))
-    _save(root / _GRAMS, grams)
-    _save(root / _BITS, bits)
-    _save(root / _PLACES, places)
-    _save(root / _ENDS, ends)
+    shuffle.write(root / _GRAMS, grams)
+    shuffle.write(root / _BITS, bits)
+    shuffle.write(root / _PLACES, places)
+    shuffle.write(root / _ENDS, ends)
     account = {"sampled": sampled, "grams": len(grams), "chosen": sorted(chosen)}
     write_json(root / _COLLECTED, account)
     return {_OWNERS: len(ends) - 1}
@@ -171,7 +172,7 @@ def scan(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
         for flag in (IN_TRAIN, IN_OTHERS, IN_TRAIN | IN_OTHERS):
             found[_places(maybe[flags[owner] == flag], index[0])] |= flag
     stand = np.flatnonzero(found)
-    _save(root / arguments["to"], (stand << 2 | found[stand]).astype(np.uint32))
+    shuffle.write(root / arguments["to"], (stand << 2 | found[stand]).astype(np.uint32))
     return {arguments["to"]: len(stand)}
 
 
@@ -341,20 +342,8 @@ def _places(hashes: Hashes, grams: Hashes) -> Ints:
 
 def _distinct(hashes: Hashes) -> Hashes:
     hashes = np.sort(hashes)
-    return hashes[_changes(hashes)]
-
-
-def _changes(hashes: Hashes) -> npt.NDArray[np.bool_]:
-    """Where sorted hashes differ from the one before."""
-    changes = np.ones(len(hashes), bool)
-    changes[1:] = hashes[1:] != hashes[:-1]
-    return changes
+    return hashes[changes(hashes)]
 
 
 def _bit(where: Hashes) -> npt.NDArray[np.uint8]:
     return np.uint8(1) << (where & np.uint64(7)).astype(np.uint8)
-
-
-def _save(path: Path, values: npt.NDArray[Any]) -> None:
-    with atomic_write(path) as file:
-        np.save(file, values)

@@ -22,7 +22,7 @@ from domainlm.corpus.lines import Frequent, file, records
 from domainlm.recipe import Clean, Privacy
 
 CHUNK = 8_000_000  # characters sketched at once
-EXAMPLES = 3  # masked examples of a kind, a part
+EXAMPLES = 3  # masked examples of a kind
 INDEX = pa.schema(
     [
         ("id", pa.string()),
@@ -73,13 +73,13 @@ def clean(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     """Task: one part cleaned."""
     cleaner = _Cleaner(root, arguments)
     part = arguments["part"]
-    prefix = root / near.prefix(part["number"])
+    table, written, indexed = outputs(part["number"])[:3]
     account = _Account()
     index: dict[str, list[Any]] = {name: [] for name in INDEX.names}
-    sketches = near.SketchWriter(prefix, arguments["threshold"])
+    sketches = near.SketchWriter(root / near.prefix(part["number"]), arguments["threshold"])
     texts: list[str] = []
     size = 0
-    with documents.Writer(prefix.with_name(f"{prefix.name}.parquet")) as out:
+    with documents.Writer(root / table) as out:
         for number, read in read_part(root, part):
             document = cleaner(number, read, account)
             if document is None:
@@ -97,11 +97,11 @@ def clean(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
                 texts, size = [], 0
     sketches.add(texts)
     sketches.close()
-    with atomic_write(prefix.with_name(f"{prefix.name}.index.parquet")) as out:
+    with atomic_write(root / indexed) as out:
         pq.write_table(pa.table(index, INDEX), out, compression="zstd")
     kept = {"documents": len(index["id"]), "bytes": sum(index["bytes"])}
-    write_json(prefix.with_name(f"{prefix.name}.json"), vars(account) | {"kept": kept})
-    return {f"{near.prefix(part['number'])}.parquet": kept["documents"]}
+    write_json(root / written, vars(account) | {"kept": kept})
+    return {table: kept["documents"]}
 
 
 class _Cleaner:

@@ -26,7 +26,6 @@ from domainlm.corpus.tables import BLOCK, REST, TABLES, Member, encoded, read_al
 from domainlm.errors import DomainLMError
 from domainlm.recipe import Source
 
-PACKED = (".gz", ".zst", ".bz2", ".xz")
 SHORT = {".tgz": ".tar.gz", ".tbz2": ".tar.bz2", ".txz": ".tar.xz", ".tzst": ".tar.zst"}
 STEP = 1 << 14  # bytes unpacked at once
 DIRECTORY = 64_000_000  # bytes of a zip's directory at most; memory holds ten times as much
@@ -40,7 +39,7 @@ def kind(name: str) -> tuple[str, str]:
     for short, long in SHORT.items():
         if name.endswith(short):
             name = name.removesuffix(short) + long
-    packing = next((p for p in PACKED if name.endswith(p)), "")
+    packing = next((p for p in sources.PACKED if name.endswith(p)), "")
     stem = name.removesuffix(packing)
     return f".{stem.rpartition('.')[2]}" if "." in stem else "", packing
 
@@ -90,10 +89,10 @@ def pieces(file: BinaryIO, name: str, size: int, limit: int) -> list[tuple[int, 
         elif form == ".parquet":
             metadata = pq.read_metadata(file)
             groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
-            bounds = _runs([g.total_byte_size for g in groups], limit)
+            bounds = runs([g.total_byte_size for g in groups], limit)
         elif form == ".zip":
             sizes = [info.compress_size for info in _directory(file)[1]]
-            bounds = _runs(sizes, max(limit, size // PARTS))
+            bounds = runs(sizes, max(limit, size // PARTS))
     except DomainLMError:
         raise
     except Exception:  # damaged: the reader counts it
@@ -101,7 +100,7 @@ def pieces(file: BinaryIO, name: str, size: int, limit: int) -> list[tuple[int, 
     return bounds if len(bounds) > 1 else [(0, 0)]
 
 
-def _runs(sizes: Sequence[int], limit: int) -> list[tuple[int, int]]:
+def runs(sizes: Sequence[int], limit: int) -> list[tuple[int, int]]:
     """Bounds of runs whose sizes add up to `limit`, or to more with the last one alone."""
     cuts, total = [0], 0
     for number, size in enumerate(sizes):

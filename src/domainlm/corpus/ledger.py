@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 
 from domainlm.artifacts import read_json, write_json
 from domainlm.corpus import audit, documents
+from domainlm.corpus.clean import EXAMPLES
 from domainlm.corpus.edgar import crawl
 from domainlm.corpus.write import ASSIGNMENT, DROPPED
 from domainlm.errors import DomainLMError
 from domainlm.recipe import Source
 
 Counts = dict[str, Any]
-EXAMPLES = 3  # masked examples of a kind
 
 
 def name(source: Source) -> str:
@@ -91,7 +91,7 @@ def write(root: Path, arguments: dict[str, Any]) -> None:
     privacy = {
         "mode": arguments["privacy"],
         "found": cleaned["findings"],
-        "examples": {k: v[:EXAMPLES] for k, v in cleaned["examples"].items()},
+        "examples": cleaned["examples"],
     }
     shared = {
         "skipped": read["skipped"],
@@ -148,7 +148,7 @@ def _of(table: Any) -> Counts:
 
 
 def _added(root: Path, paths: list[str]) -> Counts:
-    """The parts' accounts added up; lists are joined."""
+    """The parts' accounts added up; of lists the first examples are kept."""
     total: Counts = {}
     for path in paths:
         _add(total, read_json(root / path))

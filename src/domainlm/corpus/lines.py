@@ -87,7 +87,7 @@ def count(root: Path, arguments: dict[str, Any]) -> None:
     found = shuffle.gather(paths, "key", partition, partitions, GROUP)
     found.sort(order=["key", "document"])
     key, document = found["key"], found["document"]
-    first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]][: len(key)])
+    first = np.flatnonzero(shuffle.changes(key))
     frequency = np.diff(np.r_[first, len(key)])
     if unit == "paragraph":
         frequent = frequency > limit

@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from domainlm.artifacts import Task, atomic_write, read_json, write_json
+from domainlm.corpus import shuffle
 from domainlm.corpus.ngrams import mixed, ngram_hashes
-from domainlm.corpus.shuffle import between
+from domainlm.corpus.shuffle import between, changes
 
 Array = npt.NDArray[Any]
 
@@ -91,7 +92,7 @@ class SketchWriter:
         short = hashes >> np.uint64(32)
         document = np.repeat(np.arange(len(texts), dtype=np.uint64), np.diff(offsets))
         keys = np.sort(document << np.uint64(32) | short)
-        keys = keys[_changes(keys)]
+        keys = keys[changes(keys)]
         bounds = np.searchsorted(keys, np.arange(len(texts) + 1, dtype=np.uint64) << np.uint64(32))
         filled = np.flatnonzero(np.diff(bounds))
         if len(filled):
@@ -143,7 +144,7 @@ def match(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     Pairs are written as runs, each sorted and distinct, whose lengths stand in the account.
     """
     number, partitions = arguments["partition"], arguments["partitions"]
-    low, high = (2**64 * n // partitions for n in (number, number + 1))
+    low, high = shuffle.bounds(partitions)[number : number + 2]
     runs: list[int] = []
     capped: set[int] = set()
     digest = hashlib.sha256()
@@ -188,11 +189,11 @@ def _pieces(files: list[Path], low: int, high: int) -> Iterator[Array]:
             columns[-1]["id"] = rows["row"] + np.uint64(part << 32)
         entries = np.concatenate(columns)
         order = np.argsort(entries["hash"], kind="stable")  # of one hash ids are in order
-        same = ~_changes(entries["hash"][order])
+        same = ~changes(entries["hash"][order])
         same[:-1] |= same[1:]
         entries = entries[order[same]]
-        starts = np.flatnonzero(_changes(entries["hash"]))
-        starts = starts[_changes(starts // _PAIRED)]
+        starts = np.flatnonzero(changes(entries["hash"]))
+        starts = starts[changes(starts // _PAIRED)]
         for begin, end in pairwise([*starts.tolist(), len(entries)]):
             yield entries[begin:end]
         last = entries[-_NEXT:].copy()
@@ -216,25 +217,18 @@ def _grouped(slices: list[tuple[int, int, int]]) -> Iterator[list[tuple[int, int
 def _candidates(entries: Array) -> tuple[Array, list[int]]:
     """Pairs of the entries of whole buckets, and the hashes of buckets that were capped."""
     entries = entries[np.lexsort((entries["id"], entries["set"], entries["hash"]))]
-    fresh = _changes(entries["hash"]) | _changes(entries["set"])
+    fresh = changes(entries["hash"]) | changes(entries["set"])
     again = np.flatnonzero(~fresh)
     found = [_pairs(entries["id"], again - 1, again)]
     entries = entries[fresh]
     entries = entries[np.lexsort((entries["id"], entries["hash"]))]
-    starts = np.flatnonzero(_changes(entries["hash"]))
+    starts = np.flatnonzero(changes(entries["hash"]))
     sizes = np.diff(starts, append=len(entries))
     place, size = np.arange(len(entries)) - np.repeat(starts, sizes), np.repeat(sizes, sizes)
     for step in range(1, min(_ALL, sizes.max(initial=1))):
         later = np.flatnonzero((place >= step) & ((size <= _ALL) | (step <= _NEXT)))
         found.append(_pairs(entries["id"], later - step, later))
     return _distinct(found), entries["hash"][starts[sizes > _ALL]].tolist()
-
-
-def _changes(values: Array) -> npt.NDArray[np.bool_]:
-    """True where a value differs from the one before, and at the first."""
-    changes = np.ones(len(values), bool)
-    changes[1:] = values[1:] != values[:-1]
-    return changes
 
 
 def _pairs(ids: Array, first: Array, second: Array) -> Array:
@@ -247,7 +241,7 @@ def _distinct(found: list[Array]) -> Array:
     """The pairs of all arrays, sorted, each once."""
     pairs = np.concatenate([np.empty(0, PAIR), *found])
     pairs = pairs[np.lexsort((pairs["b"], pairs["a"]))]
-    return pairs[_changes(pairs["a"]) | _changes(pairs["b"])]
+    return pairs[changes(pairs["a"]) | changes(pairs["b"])]
 
 
 def verify(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
@@ -261,17 +255,15 @@ def verify(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     pairs, part = pairs[order], part[order]
     jaccard = np.zeros(len(pairs))
     ours = _sketch(root / prefix(number))
-    for begin, end in pairwise([*np.flatnonzero(_changes(part)).tolist(), len(pairs)]):
+    for begin, end in pairwise([*np.flatnonzero(changes(part)).tolist(), len(pairs)]):
         theirs = _sketch(root / prefix(int(part[begin])))
         a, b = (pairs[name][begin:end].astype("<u4").astype(int) for name in ("a", "b"))
         jaccard[begin:end] = _jaccard(ours, theirs, a, b, threshold)
     near = np.flatnonzero(jaccard >= threshold)
-    links = np.empty(len(near), LINK)
-    links["a"], links["b"], links["jaccard"] = pairs["a"][near], pairs["b"][near], jaccard[near]
-    output = f"corpus/parts/links-{number:05d}.npy"
-    with atomic_write(root / output) as file:
-        np.save(file, np.sort(links, order=["a", "b"]))
-    return {output: len(links)}
+    found = np.empty(len(near), LINK)
+    found["a"], found["b"], found["jaccard"] = pairs["a"][near], pairs["b"][near], jaccard[near]
+    shuffle.write(root / links(number), np.sort(found, order=["a", "b"]))
+    return {links(number): len(found)}
 
 
 def _runs(root: Path, partitions: int, low: int, high: int) -> Iterator[Array]:
@@ -298,7 +290,7 @@ def _jaccard(
     jaccard = np.zeros(len(a))
     able = np.flatnonzero(np.minimum(left, right) / np.maximum(left, right) >= threshold)
     batch = np.cumsum((left + right)[able]) // _SHINGLES
-    for begin, end in pairwise([*np.flatnonzero(_changes(batch)).tolist(), len(able)]):
+    for begin, end in pairwise([*np.flatnonzero(changes(batch)).tolist(), len(able)]):
         some = able[begin:end]
         keys = np.concatenate([_keyed(*ours, a[some]), _keyed(*theirs, b[some])])
         keys.sort(kind="stable")  # two sorted runs

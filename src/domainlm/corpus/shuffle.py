@@ -23,6 +23,13 @@ def write(path: Path, records: npt.NDArray[Any]) -> None:
         np.save(file, records, allow_pickle=False)
 
 
+def changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """True where a value of a sorted array differs from the one before, and at the first."""
+    found = np.ones(len(values), bool)
+    found[1:] = values[1:] != values[:-1]
+    return found
+
+
 def partitions(paths: Sequence[Path]) -> int:
     """Into how many partitions these files are to be cut."""
     return 1 + sum(p.stat().st_size for p in paths) // PARTITION_BYTES

@@ -22,6 +22,7 @@ from scipy.sparse.csgraph import connected_components
 
 from domainlm.artifacts import sha256_bytes
 from domainlm.corpus.documents import SPLITS
+from domainlm.corpus.shuffle import changes
 from domainlm.errors import DomainLMError
 from domainlm.recipe import Duplicates, Split
 
@@ -94,8 +95,7 @@ def assign(columns: Columns, split: Split, policy: Duplicates) -> Assignment:
 def _codes(hashes: npt.NDArray[np.uint64]) -> Codes:
     """Numbers that are equal where the rows are."""
     order = np.lexsort((hashes[:, 1], hashes[:, 0]))
-    new = np.ones(len(order), bool)
-    new[1:] = (hashes[order[1:]] != hashes[order[:-1]]).any(axis=1)
+    new = changes(hashes[order, 0]) | changes(hashes[order, 1])
     codes = np.empty(len(order), np.int64)
     codes[order] = np.cumsum(new)
     return codes
@@ -107,10 +107,8 @@ def _repeated(codes: Codes, dates: npt.NDArray[np.datetime64], keep: str) -> npt
     rank = day if keep == "oldest" else -day
     rank = np.where(np.isnat(dates), np.iinfo(np.int64).max, rank)
     order = np.lexsort((rank, codes))  # stable: then the reading order
-    first = np.ones(len(order), bool)
-    first[1:] = codes[order[1:]] != codes[order[:-1]]
     repeated = np.ones(len(order), bool)
-    repeated[order[first]] = False
+    repeated[order[changes(codes[order])]] = False
     return repeated
 
 

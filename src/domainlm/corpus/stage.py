@@ -28,6 +28,7 @@ from domainlm.corpus import (
     sql,
     write,
 )
+from domainlm.corpus.containers import runs
 from domainlm.corpus.edgar import crawl
 from domainlm.corpus.read import read_batch
 from domainlm.errors import DomainLMError
@@ -200,29 +201,19 @@ def _listing_task(source: Source, digest: str) -> Task:
 def _parts(root: Path, files: list[str]) -> list[dict[str, Any]]:
     """What is cleaned by one task: a file, or some row groups of a large one."""
     parts: list[dict[str, Any]] = []
-
-    def add(file: str, first: int, stop: int, sizes: list[int], rows: list[int]) -> None:
-        parts.append(
-            {
-                "number": len(parts),
-                "file": file,
-                "row_groups": [first, stop],
-                "bytes": sum(sizes[first:stop]),
-                "documents": sum(rows[first:stop]),
-            }
-        )
-
     for file in files:
         metadata = pq.read_metadata(root / file)
         groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
-        sizes = [g.total_byte_size for g in groups]
-        rows = [g.num_rows for g in groups]
-        first = 0
-        for stop in range(1, len(groups)):
-            if sum(sizes[first : stop + 1]) > PART_BYTES:
-                add(file, first, stop, sizes, rows)
-                first = stop
-        add(file, first, len(groups), sizes, rows)
+        for first, stop in runs([g.total_byte_size for g in groups], PART_BYTES):
+            parts.append(
+                {
+                    "number": len(parts),
+                    "file": file,
+                    "row_groups": [first, stop],
+                    "bytes": sum(g.total_byte_size for g in groups[first:stop]),
+                    "documents": sum(g.num_rows for g in groups[first:stop]),
+                }
+            )
     return parts
 
 
