@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,13 +39,18 @@ def process(port: int, *command: str, **options: object) -> Iterator[subprocess.
             time.sleep(0.1)
         yield server
     finally:
-        server.terminate()
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        end(server)
         log.close()
+
+
+def end(server: subprocess.Popen[Any]) -> None:
+    """Ask a process to end, and kill it where it does not."""
+    server.terminate()
+    try:
+        server.wait(20)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()
 
 
 def s3(port: int) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:

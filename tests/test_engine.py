@@ -17,6 +17,7 @@ from domainlm import artifacts, engine, pipeline, recipe
 from domainlm.artifacts import Manifest, Task, atomic_write
 from domainlm.corpus import sources
 from domainlm.errors import DomainLMError
+from services import end
 from small import write_recipe
 
 
@@ -142,12 +143,7 @@ def cluster_of(
         yield address, processes
     finally:
         for process in processes[::-1]:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process)
 
 
 @pytest.mark.slow
