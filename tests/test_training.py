@@ -25,7 +25,8 @@ from domainlm.recipe import Train
 from domainlm.tokens.shards import Shards
 from domainlm.training import loop, models, optimizers, plan, presets, stage
 from domainlm.training.batches import Batches
-from domainlm.training.loss import Validation, backward
+from domainlm.training.loss import Nats, Validation
+from domainlm.training.step import Passes, Stepper
 from domainlm.training.presets import Settings
 
 VOCABULARY, SEPARATOR, CONTEXT = 300, 0, 16
@@ -59,7 +60,8 @@ def write_tokens(folder: Path, train: int = 6_000, validation: int = 800) -> Non
         ids[49::50] = SEPARATOR
         ids.tofile(folder / f"{split}-00000.bin")
         shard = {"path": f"{split}-00000.bin", "ends": "", "tokens": count}
-        shard |= {"documents": count // 50, "bytes": count, "sha256": ""}
+        shard |= {"documents": count // 50, "bytes": count}
+        shard["sha256"] = sha256_file(folder / f"{split}-00000.bin")
         splits[split] = {"tokens": count, "documents": count // 50, "bytes": count}
         splits[split]["shards"] = [shard]
     spec = {"schema_version": 1, "tokenizer_sha256": sha256_file(folder / "tokenizer.json")}
@@ -145,7 +147,14 @@ def weights(root: Path, arm: str = "scratch") -> bytes:
 
 def log_of(root: Path, arm: str = "scratch") -> list[dict[str, Any]]:
     lines = (root / "models" / arm / "training.jsonl").read_text().splitlines()
-    timed = {"seconds", "tokens_per_second", "watts"}
+    timed = {
+        "seconds",
+        "tokens_per_second",
+        "bytes_per_second",
+        "utilization",
+        "memory_gb",
+        "watts",
+    }
     return [{k: v for k, v in json.loads(x).items() if k not in timed} for x in lines]
 
 
@@ -239,9 +248,11 @@ def test_sizes_and_flops() -> None:
     # 854.7 MFLOP a token is the field's figure for GPT-2 124M with a padded vocabulary.
     assert models.flops_per_token(config, 1024) == pytest.approx(854.7e6, rel=2e-3)
     model = models.build(preset_arm("modern-small"), 8192, 0, 1)
-    assert models.parameters(model) == 6_918_144
-    body = 6_918_144
-    assert models.flops_per_token(model.config, 512) == 6 * body + 12 * 6 * 256 * 512
+    assert models.parameters(model) == 6_920_704
+    body = 6_920_704
+    assert (
+        models.flops_per_token(model.config, 512) == 6 * body + 12 * 2 * 256 * 512
+    )  # two layers attend
 
 
 def test_builds_are_repeatable() -> None:
@@ -259,7 +270,7 @@ def test_the_separator_is_learned(home: Path, tmp_path: Path) -> None:
     fresh.save_pretrained(tmp_path / "published")
     for model in (fresh, models.load_pretrained(tmp_path / "published")):
         inputs = torch.full((1, 4), SEPARATOR)
-        backward(model, inputs, inputs + 1, "fp32", 1.0)
+        torch.autograd.backward(Nats(model, "fp32")(inputs, inputs + 1))
         assert model.get_input_embeddings().weight.grad[SEPARATOR].abs().sum() > 0
 
 
@@ -311,11 +322,12 @@ def test_accumulation_gives_the_same_gradient(home: Path) -> None:
     inputs = torch.randint(0, VOCABULARY, (4, CONTEXT))
     targets = torch.randint(0, VOCABULARY, (4, CONTEXT))
     gradients = []
+    nats = Nats(model, "fp32")
     for micro in (1, 3, 4):
         model.zero_grad()
         for i in range(0, 4, micro):
             x, y = inputs[i : i + micro], targets[i : i + micro]
-            backward(model, x, y, "fp32", len(x) / 4)
+            torch.autograd.backward(nats(x, y) / targets.numel())
         gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
     torch.testing.assert_close(gradients[0], gradients[2], rtol=1e-4, atol=1e-7)
     torch.testing.assert_close(gradients[1], gradients[2], rtol=1e-4, atol=1e-7)
@@ -357,11 +369,11 @@ def test_validation_counts_text_alone(home: Path) -> None:
     lengths = np.full(VOCABULARY, 2)
     lengths[SEPARATOR] = 0
     model = models.build(scratch(home).recipe_arm, VOCABULARY, SEPARATOR, 1)
-    bits = Validation(shards, lengths, CONTEXT, 10_000).bits_per_byte(model, 2, "fp32")
+    bits = Validation(shards, lengths, CONTEXT, 10_000).bits_per_byte(Nats(model, "fp32"), 2)
     # An untrained model is near uniform: log2(300) bits a token, two bytes each.
     assert bits == pytest.approx(np.log2(VOCABULARY) / 2, rel=0.05)
     empty = Shards((ids[:1],), (0, 1), 0, VOCABULARY, 0)
-    assert Validation(empty, lengths, CONTEXT, 10_000).bits_per_byte(model, 2, "fp32") is None
+    assert Validation(empty, lengths, CONTEXT, 10_000).bits_per_byte(Nats(model, "fp32"), 2) is None
 
 
 # Exact resume -----------------------------------------------------------------------------------
@@ -369,16 +381,14 @@ def test_validation_counts_text_alone(home: Path) -> None:
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """Send this process SIGTERM in the middle of the step after `step`."""
-    real = loop.backward
+    real = loop.Trainer.train_step
 
-    def backward(*arguments: Any) -> Any:
-        backward.calls += 1  # type: ignore[attr-defined]
-        if backward.calls == step + 1:  # type: ignore[attr-defined]
+    def train_step(self: Any, stop: Any) -> bool:
+        if self.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return real(*arguments)
+        return real(self, stop)
 
-    backward.calls = 0  # type: ignore[attr-defined]
-    monkeypatch.setattr(loop, "backward", backward)
+    monkeypatch.setattr(loop.Trainer, "train_step", train_step)
 
 
 @pytest.mark.parametrize("step", [1, 9, 23])  # 23: in the last step
@@ -411,7 +421,7 @@ def test_sigkill_at_any_time(home: Path, whole: Path, tmp_path: Path, kind: str)
         "real = loop.Trainer.write_line\n"
         "def write_line(self, *a):\n"
         "    real(self, *a)\n"
-        "    self.checkpoints.save(self.step, self.state(), self._best_step())\n"
+        "    self.save()\n"
         "    time.sleep(0.2)\n"
         "loop.Trainer.write_line = write_line\n"
         "loop.train(pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]))\n"
@@ -442,7 +452,7 @@ def test_a_damaged_checkpoint_falls_back(
 
     def write_line(self: Any, *arguments: Any) -> None:  # and a checkpoint after every step
         real(self, *arguments)
-        self.checkpoints.save(self.step, self.state(), self._best_step())
+        self.save()
 
     monkeypatch.setattr(loop.Trainer, "write_line", write_line)
     with pytest.raises(DomainLMError, match="the same command goes on"):
@@ -457,15 +467,18 @@ def test_a_damaged_checkpoint_falls_back(
     assert log_of(root) == log_of(whole)
 
 
-def test_checkpoints_of_another_arm_are_not_used(
+def test_checkpoints_of_another_arm_stop_the_run(
     home: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = new_run(home, tmp_path / "run")
     stop_after(monkeypatch, 5)
     with pytest.raises(DomainLMError, match="the same command goes on"):
-        loop.train(root, scratch(home, seed=2))
+        loop.train(root, scratch(home))
     monkeypatch.undo()
-    loop.train(root, scratch(home))
+    with pytest.raises(DomainLMError, match="of another recipe") as caught:
+        loop.train(root, scratch(home, seed=2))
+    assert "seed was 1, is 2" in caught.value.why and "rm -r" in caught.value.fix
+    loop.train(root, scratch(home))  # set back, it goes on
     assert weights(root) == weights(whole)
 
 
@@ -519,7 +532,7 @@ def test_the_log_and_the_facts(whole: Path) -> None:
         loop.marks(24, 10)
     )
     facts = read_json(whole / "models" / "scratch" / "training.json")
-    assert facts["tokens"] == 24 * 128 and facts["role"] == "scratch" and facts["money"] is None
+    assert facts["tokens"] == 24 * 128 and facts["role"] == "scratch"
     assert read_json(whole / "models" / "continued" / "training.json")["role"] == "continued"
     assert not list((whole / "models").glob(".*"))
 

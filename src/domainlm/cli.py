@@ -63,11 +63,14 @@ def run(
             exit_code=2,
         )
     command = _command(recipe, corpus, overrides)
+    if pipeline.followed():
+        return
     started = pipeline.start(
         _recipe(recipe, corpus, overrides), runs, name, offline, command, fresh
     )
     try:
         pipeline.execute(started, until)
+        pipeline.leave()
     except KeyboardInterrupt as interrupt:
         raise DomainLMError("stopped; the same command goes on from here") from interrupt
     page = started.root / "report" / "index.html"

@@ -53,6 +53,30 @@ def start(
     return Run(root, recipe, Manifest(root), stock, command, offline)
 
 
+def followed() -> bool:
+    """Under torchrun: meet the others, and as one of them train along; True when that is done.
+
+    Process 0, and a process alone, gets False and has the pipeline to run.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return False
+    from domainlm.training import distributed, loop
+
+    distributed.join()
+    if distributed.rank() == 0:
+        return False
+    distributed.follow(loop.train)
+    return True
+
+
+def leave() -> None:
+    """Under torchrun: let the others go."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        from domainlm.training import distributed
+
+        distributed.leave()
+
+
 def waves(run: Run, stage: str) -> Iterator[list[Task]]:
     """The lists of independent tasks of one stage."""
     module = importlib.import_module(f"domainlm.{STAGES[stage]}.stage")

@@ -197,6 +197,9 @@ class Train(Part):
     final: float = Field(0.0, ge=0, le=1, description="learning rate at the end, of the peak")
     micro_batch: int | None = Field(None, ge=1, description="windows a pass (default: by memory)")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="autocast")
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="torch.compile; auto: if it pays"
+    )
 
     @model_validator(mode="after")
     def _one_budget_one_start(self) -> "Train":
@@ -236,6 +239,9 @@ class Engine(Part):
     address: str | None = Field(None, description='a Dask scheduler instead: "tcp://host:8786"')
     memory: int | None = Field(
         None, ge=500_000_000, description="bytes of memory a worker process may take (default: all)"
+    )
+    tracker: str | None = Field(
+        None, description='training lines also go to: "tensorboard", or package.module:function'
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from domainlm.artifacts import read_json
+from domainlm.artifacts import read_json, sha256_file
 from domainlm.errors import DomainLMError
 
 SCHEMA_VERSION = 1
@@ -72,6 +72,30 @@ def open_shards(folder: Path, split: str) -> Shards:
         index["vocabulary"],
         index["splits"][split]["bytes"],
     )
+
+
+def check_shards(folder: Path, split: str) -> None:
+    """Raise where a shard is another than the index says, or has ids beyond the vocabulary.
+
+    Reads all of it, at the speed of SHA-256: for the moment before hours are spent.
+    """
+    index = read_json(folder / "index.json")
+    shards = open_shards(folder, split)
+    for shard, ids in zip(index["splits"][split]["shards"], shards.files, strict=True):
+        path = folder / shard["path"]
+        highest = int(ids.max()) if len(ids) else 0
+        if highest >= shards.vocabulary:
+            why = f"it has the id {highest:,}; the tokenizer has {shards.vocabulary:,}"
+        elif (found := sha256_file(path)) != shard["sha256"]:
+            why = f"SHA-256 {found[:12]}..., expected {shard['sha256'][:12]}..."
+        else:
+            continue
+        raise DomainLMError(
+            "a token shard is not the one that its index speaks of",
+            where=str(path),
+            why=why,
+            fix="remove the file and give the run command again: it is made anew",
+        )
 
 
 def token_bytes(folder: Path) -> npt.NDArray[np.int64]:

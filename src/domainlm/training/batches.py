@@ -43,9 +43,12 @@ class Batches:
         where = (divmod(number, self.epoch_windows) for number in numbers)
         return [int(self._order(epoch)[place]) * self.context for epoch, place in where]
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of batch `step`, int64, each of shape (windows, context)."""
-        return read_windows(self.shards, self.positions(step), self.context)
+    def batch(self, step: int, rows: slice = slice(None)) -> tuple[Tensor, Tensor]:
+        """Inputs and targets of batch `step`, int64, each of shape (windows, context).
+
+        `rows` takes some of them: the share of one process among many.
+        """
+        return read_windows(self.shards, self.positions(step)[rows], self.context)
 
 
 def read_windows(shards: Shards, starts: list[int], context: int) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,12 @@
 """Checkpoints: whole files or none, only tensors and plain values, two of them kept.
 
-A folder belongs to one arm of one recipe on one set of tokens; the fingerprint says which. Each
+A folder belongs to one arm of one recipe on one set of tokens; the identity in its plan says which,
+and training stops before it begins where that is another's: hours of work are not overwritten. Each
 `.pt` has a `.json` beside it, written after it, with its size and hash. What does not match is
 passed over, so a torn or bitten checkpoint costs a minute of training and nothing else.
 """
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,23 +15,36 @@ import torch
 
 from domainlm.artifacts import atomic_write, read_json, sha256_file, write_json
 from domainlm.console import say
+from domainlm.errors import DomainLMError
 
 KEEP = 2
 
 
 class Checkpoints:
-    """The checkpoints in `folder` that carry `fingerprint`; those of anything else are removed."""
+    """The checkpoints in `folder`, of the arm with this `identity` (names and plain values)."""
 
-    def __init__(self, folder: Path, fingerprint: str) -> None:
-        self.folder, self.fingerprint = folder, fingerprint
-        if folder.exists() and not self._ours():
-            say(f"  checkpoints of another recipe in {folder}: starting over")
-            self.remove()
+    def __init__(self, folder: Path, identity: dict[str, Any]) -> None:
+        self.folder, self.identity = folder, json.loads(json.dumps(identity))
+        if folder.exists():
+            self._check(self._read_json(folder / "plan.json").get("identity", {}))
         for torn in folder.glob(".*.part"):
             torn.unlink()
 
-    def _ours(self) -> bool:
-        return self._read_json(self.folder / "plan.json").get("fingerprint") == self.fingerprint
+    def _check(self, found: dict[str, Any]) -> None:
+        """Raise where these are the checkpoints of something else; remove what is worth nothing."""
+        if found == self.identity:
+            return
+        if not any(self.folder.glob("step-*.pt")):
+            self.remove()
+            return
+        names = [k for k in self.identity | found if found.get(k) != self.identity.get(k)]
+        changes = [f"{k} was {found.get(k)!r}, is {self.identity.get(k)!r}" for k in names]
+        raise DomainLMError(
+            "the checkpoints here are of another recipe or other tokens",
+            where=str(self.folder),
+            why="; ".join(changes),
+            fix=f"set it back to go on, give this run another --name, or: rm -r {self.folder}",
+        )
 
     @staticmethod
     def _read_json(path: Path) -> dict[str, Any]:
@@ -46,7 +61,7 @@ class Checkpoints:
 
     def save_plan(self, plan: dict[str, Any]) -> None:
         """Fix the plan: every later start of this arm goes by it."""
-        write_json(self.folder / "plan.json", {"fingerprint": self.fingerprint, "plan": plan})
+        write_json(self.folder / "plan.json", {"identity": self.identity, "plan": plan})
 
     def save(self, step: int, state: dict[str, Any], best: int | None) -> Path:
         """Write the state after `step` steps, then drop all but the newest two.

@@ -1,9 +1,12 @@
 """The machine: what it computes with, how much fits, how fast it is, what it draws."""
 
 import contextlib
+import importlib.util
 import os
 import platform
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +18,18 @@ from domainlm.pretrained import resolve
 from domainlm.recipe import Evaluate
 
 Precision = Literal["bf16", "fp32"]
-NOT_MEASURED = "not measured"
+# Dense bfloat16 FLOPs a second as the makers state them (data sheets; nanochat has the same list).
+VENDOR_FLOPS = {
+    "B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12,
+    "L40S": 362e12, "L4": 121e12, "RTX 4090": 165.2e12, "RTX 3090": 71e12,
+}  # fmt: skip
 
 
 def device() -> torch.device:
-    """The GPU where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The GPU of this process where there is one, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun's numbering
 
 
 def device_name(where: torch.device) -> str:
@@ -71,19 +80,44 @@ def memory(where: torch.device) -> int:
     return total
 
 
-def micro_batch(config: Any, weights: int, context: int, windows: int, where: torch.device) -> int:
-    """Windows a pass, of the `windows` of a step: the most that fits, within reason.
+def memory_used(where: torch.device) -> int:
+    """Most bytes of the device's memory that this process has taken so far."""
+    if where.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(where))
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
-    The estimate, in float32: 16 bytes a weight for weight, gradient and two moments; about 40
-    values a layer and unit of width for activations (after Korthikanti et al. 2022), and three
-    rows of logits, a token. A CPU works best from its caches, so it gets at most 2,048 tokens.
+
+def vendor_flops(where: torch.device, chosen: Precision) -> float | None:
+    """FLOPs a second that the maker states, or None: never another device's figure."""
+    if where.type != "cuda" or chosen != "bf16":
+        return None
+    name = torch.cuda.get_device_name(where)
+    return next((flops for part, flops in VENDOR_FLOPS.items() if part in name), None)
+
+
+# Share of the memory that training may plan with, and tokens a pass beyond which nothing is won:
+# a CPU works best from its caches.
+USABLE = {"cpu": 0.6, "cuda": 0.9}
+PASS_TOKENS = {"cpu": 2_048, "cuda": 65_536}
+
+
+def can_compile(kind: str) -> bool:
+    """True where torch.compile has what it needs: a C++ compiler for the CPU, Triton for a GPU."""
+    if kind == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
+
+
+def matmul_flops(where: torch.device, chosen: Precision) -> float:
+    """FLOPs a second of a large matrix product here: the peak that utilization is measured by.
+
+    Best of five, a second in all; `chosen` decides the type of the numbers.
     """
-    room = memory(where) * (0.8 if where.type == "cuda" else 0.4) - 16 * weights
-    values = 40 * config.num_hidden_layers * config.hidden_size + 3 * config.vocab_size
-    limit = 65_536 if where.type == "cuda" else 2_048
-    most: int = max(1, min(limit, int(room) // (4 * values)) // context)
-    passes = -(-windows // min(most, windows))
-    return -(-windows // passes)  # equal passes, as few as fit
+    size = 8192 if where.type == "cuda" else 1024
+    a = torch.randn(size, size, device=where)
+    a = a.bfloat16() if chosen == "bf16" else a
+    return 2.0 * size**3 / min(seconds(lambda: a @ a, where) for _ in range(5))
 
 
 @contextlib.contextmanager
@@ -111,78 +145,26 @@ def synchronize(where: torch.device) -> None:
         torch.cuda.synchronize(where)
 
 
-class Energy:
-    """Energy drawn since the object was made, in joules, by a counter of the hardware.
-
-    The GPU's own counter (NVML), or the processor package's (RAPL, where it may be read). Where
-    there is neither, `joules()` is None: unknown is not zero. `method` says what was counted.
-    """
-
-    def __init__(self, where: torch.device) -> None:
-        self.method = NOT_MEASURED
-        self._used = 0.0
-        self._nvml: Any = None
-        self._rapl: list[tuple[Path, int]] = []  # counter, and the microjoules at which it wraps
-        with contextlib.suppress(Exception):  # any failure here means: not measured
-            self._open_nvml(where) if where.type == "cuda" else self._open_rapl()
-        self._last = self._counters()
-
-    def _open_nvml(self, where: torch.device) -> None:
-        import pynvml
-
-        pynvml.nvmlInit()
-        identity = "GPU-" + str(torch.cuda.get_device_properties(where).uuid)
-        handle = pynvml.nvmlDeviceGetHandleByUUID(identity)
-        pynvml.nvmlDeviceGetTotalEnergyConsumption(handle)
-        self._nvml, self.method = handle, "NVML energy counter of the GPU"
-
-    def _open_rapl(self) -> None:
-        for zone in sorted(Path("/sys/class/powercap").glob("intel-rapl:?")):
-            wrap = int((zone / "max_energy_range_uj").read_text())
-            int((zone / "energy_uj").read_text())  # root's alone on many machines
-            self._rapl.append((zone / "energy_uj", wrap))
-        if self._rapl:
-            self.method = "RAPL energy counter of the processor"
-
-    def _counters(self) -> list[int]:
-        if self._nvml is not None:
-            import pynvml
-
-            return [pynvml.nvmlDeviceGetTotalEnergyConsumption(self._nvml)]  # millijoules
-        return [int(path.read_text()) for path, _ in self._rapl]  # microjoules
-
-    def joules(self) -> float | None:
-        """Joules since the start. Call it at least every few minutes: RAPL counters wrap."""
-        if self.method == NOT_MEASURED:
-            return None
-        now = self._counters()
-        change = [new - old for new, old in zip(now, self._last, strict=True)]
-        if self._rapl:
-            change = [c % wrap for c, (_, wrap) in zip(change, self._rapl, strict=True)]
-        self._used += sum(change) * (1e-6 if self._rapl else 1e-3)
-        self._last = now
-        return self._used
-
-
 def measure(offline: bool = False) -> dict[str, Any]:
     """What `doctor` shows: the machine, and its rates measured in about a second (best of five)."""
+    from domainlm.training.energy import Energy
+
     where = device()
     chosen = precision("auto", where)
-    dtype = torch.bfloat16 if chosen == "bf16" else torch.float32
-    size = 8192 if where.type == "cuda" else 1024
-    a = torch.randn(size, size, device=where).to(dtype)
     block = torch.zeros(2**30 if where.type == "cuda" else 2**26, dtype=torch.uint8, device=where)
     target = torch.zeros_like(block)
-    product = min(_seconds(lambda: a @ a, where) for _ in range(5))
-    copy = min(_seconds(lambda: target.copy_(block), where) for _ in range(5))
+    copy = min(seconds(lambda: target.copy_(block), where) for _ in range(5))
+    vendor = vendor_flops(where, chosen)
     stock = resolve(Evaluate().stock, offline)
     return {
         "device": device_name(where),
         "threads": threads(),
         "precision": chosen,
+        "compiler": can_compile(where.type),
         "memory_gb": round(memory(where) / 1e9, 1),
         "disk_free_gb": round(shutil.disk_usage(".").free / 1e9, 1),
-        "matmul_tflops": round(2 * size**3 / product / 1e12, 3),
+        "matmul_tflops": round(matmul_flops(where, chosen) / 1e12, 3),
+        "vendor_tflops": "unknown" if vendor is None else vendor / 1e12,
         "copy_gb_per_second": round(2 * block.numel() / copy / 1e9, 1),  # read and written
         "energy": Energy(where).method,
         "torch": str(torch.__version__),
@@ -190,7 +172,8 @@ def measure(offline: bool = False) -> dict[str, Any]:
     }
 
 
-def _seconds(work: Any, where: torch.device) -> float:
+def seconds(work: Any, where: torch.device) -> float:
+    """Seconds that `work()` takes, the device's part included."""
     synchronize(where)
     began = time.perf_counter()
     work()

@@ -1,9 +1,11 @@
 """The training loop: plain PyTorch, one algorithm, no flags.
 
-What is fixed when an arm begins (steps, micro-batch, precision, threads) stands in its plan;
-what changes (weights, moments, step, log) stands in its checkpoints; and everything else, data
-order, learning rate and dropout alike, is a pure function of the step's number. Hence N steps are
-k steps, a kill, a resume and N - k steps: on a CPU bit for bit.
+What is fixed when an arm begins (steps, micro-batch, precision, compilation, threads) stands in its
+plan; what changes (weights, moments, step, log) stands in its checkpoints; and everything else,
+data order, learning rate and dropout alike, is a pure function of the step's number. Hence N steps
+are k steps, a kill, a resume and N - k steps: on a CPU bit for bit.
+
+Under torchrun every process runs this on its rows of each batch; process 0 alone writes.
 """
 
 import contextlib
@@ -13,27 +15,31 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from domainlm.artifacts import atomic_write
-from domainlm.console import progress, say
+from domainlm.console import say
 from domainlm.errors import DomainLMError
 from domainlm.tokens.shards import open_shards, token_bytes
-from domainlm.training import hardware, models, optimizers
+from domainlm.training import distributed, hardware, models, optimizers, trackers
 from domainlm.training.checkpoint import Checkpoints
+from domainlm.training.energy import NOT_MEASURED, Energy
 from domainlm.training.export import export
-from domainlm.training.loss import Validation, backward
+from domainlm.training.loss import Nats, Validation
 from domainlm.training.plan import Arm, Plan, make_plan
+from domainlm.training.step import Stepper
+from domainlm.training.view import View
 
-CLIP = 1.0  # norm of the gradient
 CHECKPOINT_SECONDS = 60.0  # between checkpoints, or 20 times what one takes, if that is more
 LOG_LINES = 100  # an arm
+SMOOTH = 8  # steps whose mean loss is watched
+DIVERGED = 1.0  # nats above the lowest such mean: training has come apart
 
 
 def train(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
@@ -42,19 +48,25 @@ def train(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     Returns the rows of its `training.jsonl`. Raises `DomainLMError` where the arm cannot begin,
     on a loss that is no number, and on SIGTERM or SIGINT, after a checkpoint.
     """
+    if distributed.rank() == 0:
+        distributed.shared((root, arguments))  # the others wait for it
     arm = Arm(root, arguments)
     device = hardware.device()
-    checkpoints = Checkpoints(root / "checkpoints" / arm.name, arm.fingerprint)
+    checkpoints = Checkpoints(root / "checkpoints" / arm.name, arm.identity)
     stored = checkpoints.plan()
     threads = stored["threads"] if stored else hardware.threads()
-    with hardware.steady(device, threads):
-        plan = Plan(**stored) if stored else make_plan(arm, device)
-        checkpoints.save_plan(dataclasses.asdict(plan))
-        trainer = Trainer(arm, plan, checkpoints, device)
-        with stop_signals() as stop, progress(arm.name, plan.steps, "steps") as advance:
-            trainer.run(stop, advance)
-        trainer.finish()
-    checkpoints.remove()
+    with hardware.steady(device, threads), trackers.opened(root, arm.target) as tracker:
+        if distributed.rank() == 0:
+            plan = Plan.stored(stored) if stored else make_plan(arm, device)
+            checkpoints.save_plan(dataclasses.asdict(plan))
+        plan = distributed.shared(plan if distributed.rank() == 0 else None)
+        trainer = Trainer(arm, plan, checkpoints, device, tracker)
+        with stop_signals() as stop, View(arm.name, plan.steps) as view:
+            trainer.run(stop, view)
+        if distributed.rank() == 0:
+            trainer.finish()
+    if distributed.rank() == 0:
+        checkpoints.remove()
     return {f"models/{arm.name}/training.jsonl": len(trainer.log)}
 
 
@@ -62,114 +74,160 @@ class Trainer:
     """A model on its way: after `step` steps, with the log of how it got there."""
 
     def __init__(
-        self, arm: Arm, plan: Plan, checkpoints: Checkpoints, device: torch.device
+        self,
+        arm: Arm,
+        plan: Plan,
+        checkpoints: Checkpoints,
+        device: torch.device,
+        tracker: trackers.Tracker,
     ) -> None:
         self.arm, self.plan, self.checkpoints, self.device = arm, plan, checkpoints, device
+        self.tracker = tracker
         state = checkpoints.newest()
-        self.model = arm.new_model().to(device).train()
-        self.optimizers = optimizers.build(self.model, arm.settings)
+        self.model = arm.new_model().to(device)
+        self.stepper = Stepper(self.model, arm.settings, plan.passes)
         shards, lengths = open_shards(arm.tokens, "validation"), token_bytes(arm.tokens)
         self.validation = Validation(shards, lengths, arm.context, plan.validation_tokens)
-        self.energy = hardware.Energy(device)
+        self.energy = Energy(device)
         self.step = 0
         self.best: dict[str, Any] | None = None  # step, bits_per_byte
         self.log: list[dict[str, Any]] = []
+        self.pending: Tensor | None = None  # loss and norm of the last step, not yet looked at
+        self.loss = math.nan  # of the last step looked at
+        self.recent: list[float] = []  # losses of the last steps
+        self.lowest = math.inf  # mean of `SMOOTH` losses so far
         self.seconds_before = self.training_seconds = 0.0
         self.joules_before: float | None = 0.0
         if state is not None:
             self._load(state)
         self.began = time.perf_counter()
-        with atomic_write(arm.target / "training.jsonl", "w") as file:  # cut back to this step
-            file.writelines(json.dumps(line) + "\n" for line in self.log)
+        if distributed.rank() == 0:
+            with atomic_write(arm.target / "training.jsonl", "w") as file:  # back to this step
+                file.writelines(json.dumps(line) + "\n" for line in self.log)
 
-    def run(self, stop: threading.Event, advance: Callable[[float, str], None]) -> None:
+    def run(self, stop: threading.Event, view: View) -> None:
         """Go on to the plan's last step."""
         lines = marks(self.plan.steps, LOG_LINES) | {1}
         validations = marks(self.plan.steps, self.plan.validations)
         saved, pause = time.monotonic(), CHECKPOINT_SECONDS
-        while self.step < self.plan.steps:
-            loss = self.train_step(stop)
-            if loss is None:
+        stopped = False
+        while self.step < self.plan.steps and not stopped:
+            if not self.train_step(stop):
+                stopped = True
                 break
+            last = self.step == self.plan.steps
+            due = distributed.any_of(time.monotonic() - saved >= pause)
+            stopped = not last and distributed.any_of(stop.is_set())
+            if self.step in lines or self.step in validations or due or stopped:
+                self.look()  # what is written down is known to be a number
             bits = self.validate() if self.step in validations else None
             if self.step in lines:
-                self.write_line(loss, bits)
-            advance(self.step, f"loss {loss:.3f}, {self.rate():,.0f} tokens/s")
-            if time.monotonic() - saved >= pause and self.step < self.plan.steps:
+                self.write_line(bits)
+            view.show(self.step, self.log[-1] if self.log else {}, self.loss, self.rate())
+            if due and not last and not stopped:
                 began = time.monotonic()
-                self.checkpoints.save(self.step, self.state(), self._best_step())
+                self.save()
                 saved = time.monotonic()
                 pause = max(CHECKPOINT_SECONDS, 20 * (saved - began))
-        if stop.is_set():
-            path = self.checkpoints.save(self.step, self.state(), self._best_step())
+        if stopped:
+            self.look()
+            path = self.save()
             raise DomainLMError(
                 "stopped; the same command goes on",
                 where=str(path),
                 why=f"a signal came at step {self.step:,} of {self.plan.steps:,}",
             )
 
-    def train_step(self, stop: threading.Event) -> float | None:
-        """One update; returns the batch's loss in nats a token, or None where `stop` was set.
+    def train_step(self, stop: threading.Event) -> bool:
+        """One update; False, and no trace of it, where `stop` was set in its midst.
 
-        A step that is stopped leaves no trace, since only its end changes anything.
+        The loss of the step before is looked at once this one is under way: a GPU never waits.
         """
         began = time.perf_counter()
-        plan, settings, recipe = self.plan, self.arm.settings, self.arm.recipe
+        settings, recipe = self.arm.settings, self.arm.recipe
         torch.manual_seed(recipe.seed * 1_000_003 + self.step)  # dropout, where a config has it
-        inputs, targets = self.arm.batches.batch(self.step)
-        total = torch.zeros((), device=self.device)
-        for first in range(0, plan.windows, plan.micro_batch):
-            if stop.is_set():
-                return None
-            rows = slice(first, first + plan.micro_batch)
-            x, y = inputs[rows].to(self.device), targets[rows].to(self.device)
-            share = len(x) / plan.windows
-            total += backward(self.model, x, y, plan.precision, share)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
-        loss = float(total)
-        if not math.isfinite(loss) or not math.isfinite(float(norm)):
-            raise DomainLMError(
-                f"the loss of arm {self.arm.name!r} is no longer a number",
-                where=f"step {self.step + 1:,} of {plan.steps:,}; last good checkpoint: "
-                f"{self.checkpoints.newest_path()}",
-                why=f"loss {loss}, gradient norm {float(norm)}: training has diverged",
-                fix=f"a lower rate: --set train.N.learning_rate={settings.learning_rate / 3:.1e}",
-            )
-        share = optimizers.schedule(self.step, plan.steps, recipe)
-        optimizers.set_rate(self.optimizers, settings.learning_rate * share)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        self.step += 1
+        inputs, targets = self.arm.batches.batch(
+            self.step, slice(distributed.rank(), None, distributed.size())
+        )
+        share = optimizers.schedule(self.step, self.plan.steps, recipe)
+        rate, momentum = settings.learning_rate * share, optimizers.momentum(self.step)
+        before, self.pending = self.pending, None
+        done = self.stepper.step(inputs, targets, rate, momentum, stop)
+        if before is not None:
+            self._look(before, self.step)
+        if done is None:
+            return False
+        self.step, self.pending = self.step + 1, done
+        if self.device.type == "cpu":
+            self.look()
         self.training_seconds += time.perf_counter() - began
-        return loss
+        return True
+
+    def look(self) -> None:
+        """Wait for the last step and check its loss."""
+        if self.pending is not None:
+            before, self.pending = self.pending, None
+            self._look(before, self.step)
+
+    def _look(self, found: Tensor, step: int) -> None:
+        self.loss, norm = found.tolist()
+        self.recent = [*self.recent[1 - SMOOTH :], self.loss]
+        mean = sum(self.recent) / len(self.recent)
+        finite = math.isfinite(self.loss) and math.isfinite(norm)
+        if len(self.recent) == SMOOTH:
+            self.lowest = min(self.lowest, mean)
+        if finite and mean <= self.lowest + DIVERGED:
+            return
+        lower = self.arm.settings.learning_rate / 3
+        what = "has come apart" if finite else "is no longer a number"
+        raise DomainLMError(
+            f"the loss of arm {self.arm.name!r} {what}",
+            where=f"step {step:,} of {self.plan.steps:,}; last good checkpoint: "
+            f"{self.checkpoints.newest_path()}",
+            why=f"loss {self.loss:.4g}, gradient norm {norm:.4g}, "
+            f"lowest mean of {SMOOTH} losses {self.lowest:.4g}: training has diverged",
+            fix=f"a lower rate: --set train.N.learning_rate={lower:.1e}  (in a run of another "
+            "--name, if the checkpoint is to stay)",
+        )
+
+    def save(self) -> Path | None:
+        """A checkpoint of this step, written by process 0."""
+        if distributed.rank():
+            return None
+        return self.checkpoints.save(self.step, self.state(), self._best_step())
 
     def validate(self) -> float | None:
         """Bits per byte on validation; the best weights so far go to disk at once."""
-        plan = self.plan
-        bits = self.validation.bits_per_byte(self.model, plan.micro_batch, plan.precision)
+        passes = self.plan.passes
+        nats = Nats(self.model, passes.precision)
+        bits = self.validation.bits_per_byte(nats, passes.micro_batch)
         if bits is not None and (self.best is None or bits < self.best["bits_per_byte"]):
             self.best = {"step": self.step, "bits_per_byte": bits}
-            if self.step < plan.steps:  # at the end the weights are at hand
+            if self.step < self.plan.steps and distributed.rank() == 0:  # else they are at hand
                 self.checkpoints.save_best(self.step, self.model.state_dict())
         return bits
 
-    def write_line(self, loss: float, bits: float | None) -> None:
-        """Append a line to the log, here and in `training.jsonl`."""
+    def write_line(self, bits: float | None) -> None:
+        """Append a line to the log, to `training.jsonl`, and to the tracker."""
         seconds, joules = self.seconds(), self.joules()
-        watts = None if joules is None or not seconds else round(joules / seconds, 1)
+        speed = self.rate()
         line = {
             "step": self.step,
             "tokens": self.step * self.arm.batch_tokens,
             "seconds": round(seconds, 3),
-            "loss": loss,
+            "loss": self.loss,
             "validation_bits_per_byte": bits,
-            "tokens_per_second": round(self.rate(), 1),
-            "watts": watts,
+            "tokens_per_second": round(speed, 1),
+            "bytes_per_second": round(speed * self.arm.bytes_per_token, 1),
+            "utilization": round(self.utilization(), 4),
+            "memory_gb": round(hardware.memory_used(self.device) / 1e9, 3),
+            "watts": None if joules is None or not seconds else round(joules / seconds, 1),
         }
         self.log.append(line)
-        with open(self.arm.target / "training.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        if distributed.rank() == 0:
+            with open(self.arm.target / "training.jsonl", "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+            self.tracker(line)
 
     def finish(self) -> None:
         """Export the best weights, with the facts of the training beside them."""
@@ -187,6 +245,8 @@ class Trainer:
         """What `training.json` says: cost and settings of this arm."""
         arm, plan, joules = self.arm, self.plan, self.joules()
         tokens = self.step * arm.batch_tokens
+        kwh = None if joules is None else joules / 3.6e6
+        vendor = hardware.vendor_flops(self.device, plan.passes.precision)
         return {
             "arm": arm.name,
             "role": "continued" if arm.source else "scratch",
@@ -197,19 +257,26 @@ class Trainer:
             "seconds": round(self.seconds(), 3),
             "steps": self.step,
             "best_step": best,
-            "kwh": None if joules is None else joules / 3.6e6,
-            "kwh_method": self.energy.method if joules is not None else hardware.NOT_MEASURED,
-            "money": None,
+            "kwh": kwh,
+            "kwh_method": self.energy.method if joules is not None else NOT_MEASURED,
             "device": hardware.device_name(self.device),
             "threads": plan.threads,
-            "precision": plan.precision,
-            "micro_batch": plan.micro_batch,
+            "processes": distributed.size(),
+            **dataclasses.asdict(plan.passes),
             "batch_tokens": arm.batch_tokens,
             "context": arm.context,
             "optimizer": arm.settings.optimizer,
             "learning_rate": arm.settings.learning_rate,
             "seed": arm.recipe.seed,
             "tokens_per_second": round(self.rate(), 1),
+            "bytes_per_second": round(self.rate() * arm.bytes_per_token, 1),
+            "utilization": round(self.utilization(), 4),
+            "peak_flops": plan.peak_flops,
+            "utilization_of_vendor_peak": None
+            if vendor is None
+            else round(self.rate() * arm.flops_per_token / vendor, 4),
+            "memory_gb": round(hardware.memory_used(self.device) / 1e9, 3),
+            "predicted_seconds_per_step": plan.seconds_per_step,
         }
 
     def seconds(self) -> float:
@@ -219,6 +286,10 @@ class Trainer:
     def rate(self) -> float:
         """Tokens a second of training proper."""
         return self.step * self.arm.batch_tokens / max(self.training_seconds, 1e-9)
+
+    def utilization(self) -> float:
+        """Share of the FLOPs that matrix products were measured to reach on this device."""
+        return self.rate() * self.arm.flops_per_token / self.plan.peak_flops / distributed.size()
 
     def joules(self) -> float | None:
         """Energy of all runs together; unknown as soon as it is unknown for one of them."""
@@ -233,9 +304,11 @@ class Trainer:
         return {
             "step": self.step,
             "model": self.model.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": [optimizer.state_dict() for optimizer in self.stepper.optimizers],
             "best": self.best,
             "log": self.log,
+            "recent": self.recent,
+            "lowest": self.lowest,
             "seconds": self.seconds(),
             "training_seconds": self.training_seconds,
             "joules": self.joules(),
@@ -243,9 +316,10 @@ class Trainer:
 
     def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+        for optimizer, saved in zip(self.stepper.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.step, self.best, self.log = state["step"], state["best"], state["log"]
+        self.recent, self.lowest = state["recent"], state["lowest"]
         self.seconds_before, self.joules_before = state["seconds"], state["joules"]
         self.training_seconds = state["training_seconds"]
         say(f"  {self.arm.name}: going on from step {self.step:,} of {self.plan.steps:,}")

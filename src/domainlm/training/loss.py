@@ -1,4 +1,4 @@
-"""Nats a token to train by, bits per byte to decide by."""
+"""Nats a token to train by, bits per byte to decide by. Logits never stand in full."""
 
 import math
 from typing import Any
@@ -7,28 +7,126 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from domainlm.tokens.shards import Shards
+from domainlm.training import distributed, models
 from domainlm.training.batches import read_windows
 from domainlm.training.hardware import Precision
 
-
-def token_losses(model: Any, inputs: Tensor, targets: Tensor, precision: Precision) -> Tensor:
-    """Nats of each target, shape (windows, context), from logits in float32."""
-    with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
-        logits = model(input_ids=inputs, use_cache=False).logits
-    nats = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="none")
-    return nats.view(targets.shape)
+CHUNK_BYTES = {"cpu": 2**23, "cuda": 2**29}  # of float32 logits at once: the cache's size, or less
+# than activations take anyway
 
 
-def backward(
-    model: Any, inputs: Tensor, targets: Tensor, precision: Precision, share: float
-) -> Tensor:
-    """Add a pass to the gradients; returns its mean loss times its `share` of the step."""
-    loss = token_losses(model, inputs, targets, precision).mean() * share
-    torch.autograd.backward(loss)
-    return loss.detach()
+class LinearCrossEntropy(torch.autograd.Function):
+    """Summed cross-entropy of `hidden @ weight.T`, with the gradients made on the way forward.
+
+    A chunk of rows at a time: its logits become its softmax, and that its gradient, in place, so
+    that memory is one chunk's and no product is computed twice (the idea of Cut Your Losses,
+    Wijmans et al. 2025, and of Liger's kernel, here without a kernel).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, compiled: bool
+    ) -> Tensor:
+        """`hidden` (n, width), `weight` (vocabulary, width), `targets` (n,) int64: nats, summed.
+
+        The products are in the type of `hidden` (bfloat16 under autocast), sums in float32.
+        """
+        work = torch.compile(_to_gradient) if compiled else _to_gradient
+        matrix = weight.to(hidden.dtype)
+        total = hidden.new_zeros((), dtype=torch.float32)
+        by_hidden = torch.empty_like(hidden)
+        by_weight = torch.zeros_like(weight)
+        for rows in chunks(len(hidden), weight):
+            logits, losses = work(hidden[rows] @ matrix.T, targets[rows])
+            total += losses
+            torch.mm(logits, matrix, out=by_hidden[rows])
+            if logits.dtype == by_weight.dtype:
+                by_weight.addmm_(logits.T, hidden[rows])
+            else:
+                by_weight += logits.T @ hidden[rows]
+        ctx.save_for_backward(by_hidden, by_weight)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """Both gradients, scaled by what comes from above."""
+        by_hidden, by_weight = ctx.saved_tensors
+        return by_hidden * gradients[0], by_weight * gradients[0], None, None
+
+
+def _to_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax minus one at the target, (n, vocabulary) in the type of `logits`; summed nats."""
+    places = targets[:, None]
+    values = logits.float()
+    values -= values.amax(1, keepdim=True)
+    at_targets = values.gather(1, places)
+    sums = values.exp_().sum(1, keepdim=True)
+    values /= sums
+    values.scatter_(1, places, at_targets.exp() / sums - 1)
+    return values.to(logits.dtype), (sums.log() - at_targets).sum()
+
+
+def chunks(rows: int, weight: Tensor) -> list[slice]:
+    """Slices of `rows` whose float32 logits have at most `CHUNK_BYTES`."""
+    size = max(16, CHUNK_BYTES[weight.device.type] // (4 * len(weight)))
+    return [slice(first, first + size) for first in range(0, rows, size)]
+
+
+class Nats(nn.Module):
+    """A causal model together with its loss."""
+
+    def __init__(
+        self,
+        model: Any,
+        precision: Precision,
+        compiled: bool = False,
+        plain: bool | None = None,  # whether the head is; None: it is tried
+    ) -> None:
+        super().__init__()
+        self.model, self.precision, self.compiled = model, precision, compiled
+        self.plain = models.plain_head(model) if plain is None else plain
+
+    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Nats of all targets, summed; `inputs` and `targets` are (windows, context) int64."""
+        with self._autocast(inputs):
+            if not self.plain:
+                logits = self.model(input_ids=inputs, use_cache=False).logits
+                return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(),
+                                       reduction="sum")  # fmt: skip
+            hidden = self._hidden(inputs)
+            weight = models.head(self.model)
+            apply: Any = LinearCrossEntropy.apply
+            total: Tensor = apply(hidden, weight, targets.flatten(), self.compiled)
+            return total
+
+    @torch.no_grad()
+    def each(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """Nats of each target, float32 of the shape of `targets`, without a gradient."""
+        with self._autocast(inputs):
+            if not self.plain:
+                logits = self.model(input_ids=inputs, use_cache=False).logits.flatten(0, 1)
+                pieces = [F.cross_entropy(logits.float(), targets.flatten(), reduction="none")]
+            else:
+                hidden, weight = self._hidden(inputs), models.head(self.model)
+                flat = targets.flatten()
+                pieces = [
+                    F.cross_entropy((hidden[r] @ weight.T).float(), flat[r], reduction="none")
+                    for r in chunks(len(hidden), weight)
+                ]
+        return torch.cat(pieces).view(targets.shape)
+
+    def _hidden(self, inputs: Tensor) -> Tensor:
+        state: Tensor = self.model.base_model(input_ids=inputs, use_cache=False).last_hidden_state
+        if self.precision == "bf16":
+            state = state.bfloat16()
+        return state.flatten(0, 1)
+
+    def _autocast(self, inputs: Tensor) -> torch.autocast:
+        bf16 = self.precision == "bf16"
+        return torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16)
 
 
 class Validation:
@@ -45,21 +143,24 @@ class Validation:
             count = min(there, max(1, limit // self.context))
             self.starts = [i * there // count * self.context for i in range(count)]
 
-    def bits_per_byte(self, model: Any, micro_batch: int, precision: Precision) -> float | None:
+    def bits_per_byte(self, nats: Nats, micro_batch: int) -> float | None:
         """Nats / (ln 2 x bytes of the targets); None where there is no text to validate on.
 
-        Targets without text (the separator) count on neither side of the fraction.
+        Targets without text (the separator) count on neither side of the fraction. Each process
+        reads its share of the windows.
         """
-        where = next(model.parameters()).device
-        nats, size = 0.0, 0
-        model.eval()
-        with torch.inference_mode():
-            for first in range(0, len(self.starts), micro_batch):
-                chosen = self.starts[first : first + micro_batch]
-                inputs, targets = read_windows(self.shards, chosen, self.context)
-                lengths = self.lengths[targets]
-                losses = token_losses(model, inputs.to(where), targets.to(where), precision)
-                nats += float(losses.double().cpu()[lengths > 0].sum())
-                size += int(lengths.sum())
-        model.train()
-        return nats / (math.log(2) * size) if size else None
+        where = next(nats.parameters()).device
+        total, size = 0.0, 0
+        starts = self.starts[distributed.rank() :: distributed.size()]
+        nats.eval()
+        for first in range(0, len(starts), micro_batch):
+            inputs, targets = read_windows(
+                self.shards, starts[first : first + micro_batch], self.context
+            )
+            lengths = self.lengths[targets]
+            losses = nats.each(inputs.to(where), targets.to(where))
+            total += float(losses.double().cpu()[lengths > 0].sum())
+            size += int(lengths.sum())
+        nats.train()
+        both = distributed.summed(torch.tensor([total, size], dtype=torch.float64)).tolist()
+        return both[0] / (math.log(2) * both[1]) if both[1] else None

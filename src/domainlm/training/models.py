@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, Qwen3Config
+from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, Lfm2Config
 from transformers.utils import logging as transformers_logging
 
 from domainlm.artifacts import read_json
@@ -17,7 +17,7 @@ from domainlm.training import presets
 
 _Auto: Any = AutoModelForCausalLM  # transformers' own types are too narrow for its use
 _GPT2: Any = GPT2Config
-_Qwen3: Any = Qwen3Config
+_LFM2: Any = Lfm2Config
 _logging: Any = transformers_logging
 
 
@@ -47,15 +47,16 @@ def configure(arm: Train, vocabulary: int, separator: int) -> Any:
             attn_pdrop=0.0,
             **ids,
         )
-    return _Qwen3(
+    return _LFM2(
         vocab_size=vocabulary,
         max_position_embeddings=context,
         hidden_size=preset.width,
         intermediate_size=preset.inner,
+        block_auto_adjust_ff_dim=False,  # the width of the MLP is what it says
         num_hidden_layers=preset.layers,
         num_attention_heads=preset.heads,
         num_key_value_heads=preset.heads,
-        head_dim=preset.width // preset.heads,
+        layer_types=[("conv", "conv", "full_attention")[n % 3] for n in range(preset.layers)],
         tie_word_embeddings=True,  # at these sizes a second matrix would be most of the model
         **ids,
     )
@@ -145,15 +146,42 @@ def head(model: Any) -> Tensor:
     return weight
 
 
+def layers(model: Any) -> list[nn.Module]:
+    """The decoder's layers, first to last: the list of as many modules as the config says."""
+    count = model.config.num_hidden_layers
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+    return list(lists[0]) if lists else []
+
+
+@torch.no_grad()
+def plain_head(model: Any) -> bool:
+    """True where logits are the head times the last hidden state, with nothing after it.
+
+    Found out by trying: many classes scale or cap their logits, and none of them says so alike.
+    """
+    head_weight = head(model)
+    inputs = torch.arange(4, device=head_weight.device)[None] % len(head_weight)
+    was = model.training
+    model.eval()
+    hidden = model.base_model(input_ids=inputs, use_cache=False).last_hidden_state
+    logits = model(input_ids=inputs, use_cache=False).logits
+    model.train(was)
+    if hidden.shape[-1] != head_weight.shape[-1]:
+        return False
+    return torch.allclose(hidden.float() @ head_weight.float().T, logits.float(), 1e-3, 1e-4)
+
+
 def flops_per_token(config: Any, context: int) -> float:
     """Training FLOPs a token: 6 N + 12 L H Q T (PaLM, Chowdhery et al. 2022, appendix B).
 
     N counts what is multiplied: all but the lookups, the head included. L layers, H heads of
-    width Q, T tokens of context; attention counted without the causal saving, as is the custom.
+    width Q, T tokens of context; attention counted without the causal saving, as is the custom. Of
+    models with short convolutions only the layers with attention count here.
     """
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
-    attention: float = 12 * config.num_hidden_layers * heads * width * context
+    kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
+    attention: float = 12 * sum(kind != "conv" for kind in kinds) * heads * width * context
     return 6.0 * _multiplied(json.dumps(config.to_dict(), default=str)) + attention
 
 

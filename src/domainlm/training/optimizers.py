@@ -11,6 +11,8 @@ from domainlm.recipe import Train
 from domainlm.training import hardware, models
 from domainlm.training.presets import Settings
 
+MOMENTUM_STEPS = 300  # of its warm-up
+
 
 def build(model: nn.Module, settings: Settings) -> list[Optimizer]:
     """The optimizers of a model: together they own every weight exactly once.
@@ -49,12 +51,14 @@ class Muon(torch.optim.Muon):
         super().__init__(params, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
         fast = hardware.fast_bf16(params[0].device)
         self.dtype = torch.bfloat16 if fast else torch.float32
+        self.ns: tuple[float, float, float] = self.param_groups[0]["ns_coefficients"]
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """One update of every matrix that has a gradient."""
+        """One update of every matrix that has a gradient, those of one shape together."""
         for group in self.param_groups:
             rate, momentum = group["lr"], group["momentum"]
+            alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
             for p in group["params"]:
                 if p.grad is None:
                     continue
@@ -63,25 +67,28 @@ class Muon(torch.optim.Muon):
                     state["momentum_buffer"] = torch.zeros_like(p.grad)
                 average = state["momentum_buffer"].lerp_(p.grad, 1 - momentum)
                 ahead = p.grad.lerp(average, momentum)  # Nesterov: look where momentum leads
-                update = orthogonalize(ahead.to(self.dtype), group["ns_coefficients"])
-                p.mul_(1 - rate * group["weight_decay"])
-                p.add_(update, alpha=-rate * 0.2 * max(p.shape) ** 0.5)
+                alike.setdefault(p.shape, []).append((p, ahead.to(self.dtype)))
+            for shape, pairs in alike.items():
+                updates = orthogonalize(torch.stack([ahead for _, ahead in pairs]), self.ns)
+                for (p, _), update in zip(pairs, updates, strict=True):
+                    p.mul_(1 - rate * group["weight_decay"])
+                    p.add_(update, alpha=-rate * 0.2 * max(shape) ** 0.5)
 
 
-def orthogonalize(matrix: Tensor, coefficients: tuple[float, float, float]) -> Tensor:
-    """Bring the singular values of an (m, n) matrix near 1 by five Newton-Schulz steps.
+def orthogonalize(matrices: Tensor, coefficients: tuple[float, float, float]) -> Tensor:
+    """Bring the singular values of (k, m, n) matrices near 1 by five Newton-Schulz steps.
 
     The quintic's coefficients trade exactness for a steep slope at zero: values end between
     about 0.7 and 1.2, which trains as well as 1 (Jordan 2024, kellerjordan.github.io/posts/muon).
     """
     a, b, c = coefficients
-    tall = matrix.size(0) > matrix.size(1)
-    x = matrix.T if tall else matrix
-    x = x / x.norm().clamp(min=1e-7)
+    tall = matrices.size(1) > matrices.size(2)
+    x = matrices.mT if tall else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
     for _ in range(5):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if tall else x
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if tall else x
 
 
 def schedule(step: int, steps: int, recipe: Train) -> float:
@@ -100,8 +107,15 @@ def schedule(step: int, steps: int, recipe: Train) -> float:
     return rise * (recipe.final + (1 - recipe.final) * fall)
 
 
-def set_rate(optimizers: list[Optimizer], rate: float) -> None:
-    """Give every group the learning rate `rate`."""
+def momentum(step: int) -> float:
+    """Muon's momentum at update `step`: from 0.85 to 0.95 over 300 updates (Jordan 2024)."""
+    return 0.85 + 0.1 * min(1.0, step / MOMENTUM_STEPS)
+
+
+def set_rate(optimizers: list[Optimizer], rate: float, momentum: float) -> None:
+    """Give every group the learning rate `rate`, and Muon's the `momentum`."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
+            if isinstance(optimizer, Muon):
+                group["momentum"] = momentum

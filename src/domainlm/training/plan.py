@@ -1,27 +1,28 @@
 """Before the first step: what an arm is, whether its parts fit, and what its budget buys."""
 
 import dataclasses
-import time
-from collections.abc import Callable
+import threading
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from domainlm.artifacts import read_json, sha256_file, sha256_json
+from domainlm.artifacts import read_json, sha256_file
 from domainlm.console import say
 from domainlm.errors import DomainLMError
 from domainlm.pretrained import relocate
 from domainlm.recipe import BUDGETS, Train
-from domainlm.tokens.shards import open_shards
-from domainlm.training import hardware, models, optimizers, presets
+from domainlm.tokens.shards import check_shards, open_shards
+from domainlm.training import distributed, hardware, memory, models, presets
 from domainlm.training.batches import Batches
-from domainlm.training.hardware import Precision
-from domainlm.training.loss import backward
+from domainlm.training.step import Passes, Stepper
 
 VALIDATIONS = 10  # an arm, at most
 VALIDATION_SHARE = 0.15  # of the work of training, at most (but one at the end there always is)
-FORMAT = 1  # of plan and checkpoints: others are not gone on with
+EPOCHS = 4  # beyond so many, repeated text is worth less and less (Muennighoff et al. 2023)
+COMPILE_SECONDS = {"cpu": 45.0, "cuda": 90.0}  # what torch.compile takes before the first step
+COMPILE_GAIN = {"cpu": 0.05, "cuda": 0.3}  # of the time of a step, expected
+FORMAT = 2  # of plan and checkpoints: others are not gone on with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +30,17 @@ class Plan:
     """What is fixed when an arm begins, stored with it, and true until it ends."""
 
     steps: int
-    windows: int  # a step
-    micro_batch: int  # windows a pass
-    precision: Precision
+    passes: Passes
     threads: int
     validation_tokens: int  # at most, each time
     validations: int
+    seconds_per_step: float  # as measured before the first one
+    peak_flops: float  # of a matrix product on this device, measured, a second
+
+    @classmethod
+    def stored(cls, values: dict[str, Any]) -> "Plan":
+        """A plan as it was written down."""
+        return cls(**{**values, "passes": Passes(**values["passes"])})
 
 
 class Arm:
@@ -49,24 +55,27 @@ class Arm:
         init = arguments.get("init")
         self.source = relocate(init["name"], init["sha256"]) if init else None
         vocabulary, separator = self.index["vocabulary"], self.index["separator"]
-        if self.source is None:
-            config = models.configure(self.recipe, vocabulary, separator)
-            self.dtype = torch.float32
-        else:
-            config = models.load_config(self.source.path)
-            models.check_vocabulary(config, vocabulary, str(self.source.path))
-            self.dtype = config.dtype or torch.float32
-        self.config = config
-        longest = getattr(config, "max_position_embeddings", None) or 2**20
+        self.config = configuration(self.recipe, self.source, vocabulary, separator)
+        self.dtype = torch.float32 if self.source is None else self.config.dtype or torch.float32
+        longest = getattr(self.config, "max_position_embeddings", None) or 2**20
         self.settings = presets.settings(self.recipe, longest)
         self.context = self.settings.context
         self.windows = self.settings.batch_tokens // self.context
         self.batch_tokens = self.windows * self.context
-        self.batches = Batches(
-            open_shards(self.tokens, "train"), self.context, self.windows, self.recipe.seed
-        )
-        self.flops_per_token = models.flops_per_token(config, self.context)
-        self.fingerprint = sha256_json([FORMAT, arguments, sha256_file(self.tokens / "index.json")])
+        check_windows(self.name, self.windows)
+        self.shards = open_shards(self.tokens, "train")
+        self.batches = Batches(self.shards, self.context, self.windows, self.recipe.seed)
+        self.bytes_per_token = self.shards.bytes / max(1, self.shards.total)
+        self.flops_per_token = models.flops_per_token(self.config, self.context)
+        # What a checkpoint belongs to; a name for each part, so that an error can tell which.
+        self.identity = {"format": FORMAT, **arguments["arm"], "init": init or ""}
+        self.identity["config"] = arguments.get("config_sha256", "")
+        self.identity["tokens in"] = sha256_file(self.tokens / "index.json")
+
+    def check_tokens(self) -> None:
+        """Raise where a shard is not the one that the index speaks of, or holds unknown ids."""
+        for split in ("train", "validation"):
+            check_shards(self.tokens, split)
 
     def new_model(self) -> Any:
         """The model as it is before the first step, in float32, on the CPU."""
@@ -76,22 +85,38 @@ class Arm:
         return models.build(self.recipe, vocabulary, separator, self.recipe.seed)
 
 
+def configuration(recipe: Train, source: Any, vocabulary: int, separator: int) -> Any:
+    """The config of an arm's model; raises where the tokenizer's ids go beyond its rows."""
+    if source is None:
+        return models.configure(recipe, vocabulary, separator)
+    config = models.load_config(source.path)
+    models.check_vocabulary(config, vocabulary, str(source.path))
+    return config
+
+
+def check_windows(name: str, windows: int) -> None:
+    """Raise where a batch cannot be dealt out evenly to the processes of torchrun."""
+    if windows % distributed.size():
+        raise DomainLMError(
+            f"the batch of arm {name!r} cannot be shared by {distributed.size()} processes",
+            why=f"it has {windows} windows, and each process takes as many as the others",
+            fix="give a --set train.N.batch_tokens that is a multiple of processes x context",
+        )
+
+
 def make_plan(arm: Arm, device: torch.device) -> Plan:
-    """Decide once what the machine decides: micro-batch, precision, threads, and the steps."""
+    """Decide once what the machine decides: passes, threads, and the steps."""
+    arm.check_tokens()
+    warn_of_epochs(arm)
     model = arm.new_model()
     size = models.parameters(model)
-    micro = hardware.micro_batch(arm.config, size, arm.context, arm.windows, device)
-    micro = min(arm.recipe.micro_batch or micro, arm.windows)
-    precision = hardware.precision(arm.recipe.precision, device)
-    draft = Plan(0, arm.windows, micro, precision, torch.get_num_threads(), 0, 0)
-    most = 65_536 if device.type == "cuda" else 16_384
-    seconds = 0.0
-    if arm.recipe.minutes is not None:
-        seconds = rehearse(arm, draft, model.to(device))
+    passes = choose_passes(arm.recipe, arm.config, arm.settings, device)
+    seconds, passes = rehearse(arm, model.to(device), passes)
     steps = budget_steps(arm, seconds)
     # Validation is a forward pass, a third of the work a token: 2 % of the tokens is 0.7 %.
     tokens = steps * arm.batch_tokens
     there = max(1, open_shards(arm.tokens, "validation").total)
+    most = 65_536 if device.type == "cuda" else 16_384
     validation = min(most, there, max(2_048, tokens // 50))
     count = min(VALIDATIONS, steps, max(1, int(3 * VALIDATION_SHARE * tokens / validation)))
     if arm.recipe.minutes is not None:
@@ -100,12 +125,57 @@ def make_plan(arm: Arm, device: torch.device) -> Plan:
     dropped = arm.batches.dropped
     say(
         f"  {arm.name}: {size:,} parameters, {steps:,} steps of {arm.batch_tokens:,} tokens, "
-        f"{steps * arm.batch_tokens / arm.batches.epoch_tokens:.2f} epochs"
+        f"{steps * arm.batch_tokens / arm.batches.epoch_tokens:.2f} epochs, "
+        f"about {steps * seconds / 60:,.1f} minutes"
         + (f" (the last {dropped:,} tokens are short of a window: left out)" if dropped else "")
     )
-    return dataclasses.replace(
-        draft, steps=steps, validation_tokens=validation, validations=min(count, steps)
+    return Plan(
+        steps,
+        passes,
+        torch.get_num_threads(),
+        validation,
+        min(count, steps),
+        seconds,
+        hardware.matmul_flops(device, passes.precision),
     )
+
+
+def choose_passes(
+    recipe: Train, config: Any, settings: presets.Settings, device: torch.device
+) -> Passes:
+    """The micro-batch that fits the device's memory, with recomputed activations if it must be.
+
+    Raises `DomainLMError` where not even one window fits.
+    """
+    windows = settings.batch_tokens // settings.context
+    precision = hardware.precision(recipe.precision, device)
+    mine = windows // distributed.size()
+    if recipe.micro_batch:
+        return Passes(windows, min(recipe.micro_batch, mine), precision)
+    for recompute in (False, True):
+        need = memory.predict(config, settings, precision, recompute)
+        fits = need.windows(hardware.memory(device) * hardware.USABLE[device.type])
+        if fits >= 1:
+            most = max(1, min(fits, hardware.PASS_TOKENS[device.type] // settings.context, mine))
+            count = -(-mine // most)
+            return Passes(windows, -(-mine // count), precision, recompute=recompute)
+    raise DomainLMError(
+        f"the model of arm {recipe.name!r} is too large for the memory of this machine",
+        why=f"one window of {settings.context:,} tokens takes {need.peak(1) / 1e9:.1f} GB, "
+        f"recomputing activations; there are {hardware.memory(device) / 1e9:.1f} GB",
+        fix="a smaller preset, or a smaller context: --set train.N.context=512",
+    )
+
+
+def warn_of_epochs(arm: Arm) -> None:
+    """Say it where the budget reads the train split too often."""
+    exact = arm.recipe.epochs or (arm.recipe.tokens or 0) / arm.batches.epoch_tokens
+    if exact > EPOCHS:
+        say(
+            f"  {arm.name}: {exact:.1f} epochs of {arm.batches.epoch_tokens:,} tokens: after about "
+            f"{EPOCHS} a text read again teaches little; more text would do more",
+            style="yellow",
+        )
 
 
 def budget_steps(arm: Arm, seconds_per_step: float) -> int:
@@ -131,22 +201,40 @@ def budget_steps(arm: Arm, seconds_per_step: float) -> int:
     return int(exact)
 
 
-def rehearse(arm: Arm, plan: Plan, model: Any) -> float:
-    """Seconds that a step takes here: five passes and an update of a model then thrown away."""
-    device = next(model.parameters()).device
-    owners = optimizers.build(model, arm.settings)
-    inputs, targets = (x[: plan.micro_batch].to(device) for x in arm.batches.batch(0))
-    passes, updates = [], []
-    for _ in range(5):
-        passes.append(_timed(lambda: backward(model, inputs, targets, plan.precision, 1.0), device))
-    for _ in range(2):
-        updates.append(_timed(lambda: [o.step() for o in owners], device))
-    return min(updates) + sorted(passes)[2] * plan.windows / plan.micro_batch
+def rehearse(arm: Arm, model: Any, passes: Passes) -> tuple[float, Passes]:
+    """Seconds that a step takes here, and the passes it then had; `model` is used up.
+
+    Compiled where the recipe says so, or where what is saved is more than what compiling costs.
+    """
+    inputs, targets = arm.batches.batch(0)
+    seconds = measure(Stepper(model, arm.settings, passes), inputs, targets)
+    device = next(model.parameters()).device.type
+    wish = arm.recipe.compile
+    if wish == "auto":
+        long = seconds * budget_steps(arm, seconds) * COMPILE_GAIN[device]
+        wish = "on" if long > COMPILE_SECONDS[device] and hardware.can_compile(device) else "off"
+    if wish == "on":
+        compiled = dataclasses.replace(passes, compile=True)
+        faster = measure(Stepper(model, arm.settings, compiled), inputs, targets)
+        if faster < seconds or arm.recipe.compile == "on":
+            return faster, compiled
+    return seconds, passes
 
 
-def _timed(work: Callable[[], Any], device: torch.device) -> float:
-    hardware.synchronize(device)
-    began = time.perf_counter()
-    work()
-    hardware.synchronize(device)
-    return time.perf_counter() - began
+def measure(stepper: Stepper, inputs: Any, targets: Any) -> float:
+    """Seconds of one step, from a whole one to warm up and then passes and updates alone."""
+    passes, device = stepper.passes, stepper.device
+    rows = min(passes.micro_batch, len(inputs))
+    count = -(-passes.windows // distributed.size() // rows)  # passes a step
+    never = threading.Event()
+
+    def timed(windows: int, times: int) -> float:
+        work = lambda: stepper.step(inputs[:windows], targets[:windows], 0.0, 0.95, never)  # noqa: E731
+        return sorted(hardware.seconds(work, device) for _ in range(times))[times // 2]
+
+    timed(rows, 1)
+    one = timed(rows, 3)
+    if count == 1 or len(inputs) < 2 * rows:
+        return one * count
+    two = timed(2 * rows, 3)
+    return one + (two - one) * (count - 1)

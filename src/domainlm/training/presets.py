@@ -1,8 +1,15 @@
 """The models that ship with the package, as numbers. Importing this loads no torch.
 
 Two families. `gpt2-*` is the classic (Radford et al. 2019) trained by AdamW: the reference.
-`modern-*` is Qwen3's architecture (RoPE, QK-norm, RMSNorm, SwiGLU, tied embeddings) trained by
-Muon: the default. Both are stock classes of transformers, so whatever loads those loads ours.
+`modern-*` is LFM2's architecture (Liquid AI 2025: gated short convolutions, every third layer
+attention with RoPE and QK-norm, RMSNorm, SwiGLU, tied embeddings) trained by Muon: the default,
+for it was the best at equal time of those that load everywhere (docs/lab-notes.md). Both are stock
+classes of transformers, so whatever loads those loads ours.
+
+Batch and learning rate follow a rule, which the recipe overrides. A batch is about three times the
+square root of the tokens that a model of its size is usually given; Muon's peak rate falls with
+the root of the width, AdamW's with the width (Yang et al. 2022), and both go with the root of the
+batch where a recipe gives another one (Malladi et al. 2022).
 """
 
 import dataclasses
@@ -38,8 +45,9 @@ PRESETS = {  #                     width layers heads inner context  batch   opt
     "gpt2-124m":    Preset("gpt2",   768, 12, 12, 3072, 1024,  32_768, "adamw", 6e-4),
     "modern-tiny":  Preset("modern", 192,  4,  3,  512,  256,   4_096, "muon",  6e-3),
     "modern-small": Preset("modern", 256,  6,  4,  704,  512,   8_192, "muon",  6e-3),
-    "modern-30m":   Preset("modern", 512,  8,  8, 1280, 1024,  32_768, "muon",  5e-3),
+    "modern-30m":   Preset("modern", 512,  8,  8, 1408, 1024,  32_768, "muon",  4e-3),
     "modern-124m":  Preset("modern", 768, 12,  6, 2048, 1024, 131_072, "muon",  3e-3),
+    "modern-350m":  Preset("modern", 1024, 24, 8, 2816, 1024, 262_144, "muon",  3e-3),
 }
 # fmt: on
 
@@ -95,12 +103,9 @@ def settings(arm: Train, longest: int) -> Settings:
             fix=f"--set train.N.context={longest}",
             exit_code=USAGE,
         )
-    return Settings(
-        context,
-        max(arm.batch_tokens or preset.batch_tokens, context),
-        arm.optimizer or preset.optimizer,
-        arm.learning_rate or preset.learning_rate,
-    )
+    batch = max(arm.batch_tokens or preset.batch_tokens, context)
+    rate = preset.learning_rate * (batch / preset.batch_tokens) ** 0.5
+    return Settings(context, batch, arm.optimizer or preset.optimizer, arm.learning_rate or rate)
 
 
 def tokens_folder(arm: Train) -> str:

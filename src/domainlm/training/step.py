@@ -1,0 +1,89 @@
+"""One optimizer step: passes over micro-batches, then an update.
+
+The loop, the rehearsal that plans it and the benchmarks all take their steps here, so what is
+measured is what is run.
+"""
+
+import contextlib
+import dataclasses
+import threading
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from domainlm.training import distributed, hardware, models, optimizers
+from domainlm.training.loss import Nats
+from domainlm.training.presets import Settings
+
+CLIP = 1.0  # norm of the gradient
+
+
+@dataclasses.dataclass(frozen=True)
+class Passes:
+    """How the batch of a step goes through the model: fixed when an arm begins."""
+
+    windows: int  # a step, all processes together
+    micro_batch: int  # windows a pass and process
+    precision: hardware.Precision
+    compile: bool = False  # the decoder's layers, by torch.compile
+    recompute: bool = False  # activations in the backward pass (Chen et al. 2016), to save memory
+
+
+class Stepper:
+    """A model, its optimizers, and the step that changes them."""
+
+    def __init__(self, model: Any, settings: Settings, passes: Passes) -> None:
+        self.model, self.passes = model.train(), passes
+        self.device = next(model.parameters()).device
+        if passes.recompute:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        if passes.compile:
+            for layer in models.layers(model):  # one compilation serves all: they are alike
+                layer.compile()
+        self.nats: nn.Module = Nats(model, passes.precision, passes.compile)
+        if distributed.size() > 1:
+            self.nats = DistributedDataParallel(self.nats)
+        self.optimizers = optimizers.build(model, settings)
+
+    def step(
+        self, inputs: Tensor, targets: Tensor, rate: float, momentum: float, stop: threading.Event
+    ) -> Tensor | None:
+        """One update from this process's rows, both (rows, context) int64, wherever they are.
+
+        Returns the batch's mean loss in nats a token and the gradient's norm, float32 of shape
+        (2,) on the device, without waiting for it; None, and nothing changed, where `stop` is set.
+        """
+        inputs, targets = self._move(inputs), self._move(targets)
+        total = torch.zeros((), device=self.device)
+        tokens = self.passes.windows * inputs.size(1)
+        pieces = range(0, len(inputs), self.passes.micro_batch)
+        for first in pieces:
+            if stop.is_set() and distributed.size() == 1:
+                for optimizer in self.optimizers:
+                    optimizer.zero_grad(set_to_none=True)
+                return None
+            rows = slice(first, first + self.passes.micro_batch)
+            with self._alone(first != pieces[-1]):
+                loss = self.nats(inputs[rows], targets[rows]) / tokens
+                # DDP takes the mean over processes; what is wanted is the sum.
+                torch.autograd.backward(loss * distributed.size())
+            total += loss.detach()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP, foreach=True)
+        optimizers.set_rate(self.optimizers, rate, momentum)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return torch.stack([distributed.summed(total), norm])
+
+    def _move(self, batch: Tensor) -> Tensor:
+        if self.device.type == "cuda":  # from pinned memory the copy does not hold the host up
+            return batch.pin_memory().to(self.device, non_blocking=True)
+        return batch
+
+    def _alone(self, more: bool) -> contextlib.AbstractContextManager[Any]:
+        """Gradients of all passes but the last stay in their process."""
+        if more and isinstance(self.nats, DistributedDataParallel):
+            return self.nats.no_sync()
+        return contextlib.nullcontext()
