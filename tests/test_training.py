@@ -233,7 +233,7 @@ def preset_arm(name: str) -> Train:
 @pytest.mark.parametrize("optimizer", ["muon", "adamw"])
 def test_every_weight_has_one_owner(name: str, optimizer: Any) -> None:
     model = models.build(preset_arm(name), 512, 3, 1)
-    found = optimizers.build(model, Settings(64, 128, optimizer, 0.01))
+    found = optimizers.build(model, Settings(64, 64, 128, optimizer, 0.01))
     assert len(found) == (2 if optimizer == "muon" else 1)
     assert (model.config.bos_token_id, model.config.eos_token_id) == (3, 3)
     if optimizer == "muon":

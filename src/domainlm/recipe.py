@@ -186,6 +186,9 @@ class Train(Part):
     minutes: float | None = Field(None, gt=0, description="or in minutes on this machine")
     seed: int = Field(1, description="seed of initialisation and data order")
     context: int | None = Field(None, ge=16, description="tokens a window (default: the preset's)")
+    short_context: int | None = Field(
+        None, ge=16, description="tokens of context in the first half of the steps (a divisor)"
+    )
     batch_tokens: int | None = Field(None, ge=16, description="global batch in tokens")
     optimizer: Literal["muon", "adamw"] | None = Field(None, description="default: the preset's")
     learning_rate: float | None = Field(None, gt=0, description="peak (default: the preset's)")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from domainlm.artifacts import read_json, sha256_file
 from domainlm.console import say
@@ -13,7 +14,7 @@ from domainlm.errors import DomainLMError
 from domainlm.pretrained import relocate
 from domainlm.recipe import BUDGETS, Train
 from domainlm.tokens.shards import check_shards, open_shards
-from domainlm.training import distributed, hardware, memory, models, presets
+from domainlm.training import distributed, hardware, memory, models, optimizers, presets
 from domainlm.training.batches import Batches
 from domainlm.training.step import Passes, Stepper
 
@@ -66,7 +67,8 @@ class Arm:
         self.shards = open_shards(self.tokens, "train")
         self.batches = Batches(self.shards, self.context, self.windows, self.recipe.seed)
         self.bytes_per_token = self.shards.bytes / max(1, self.shards.total)
-        self.flops_per_token = models.flops_per_token(self.config, self.context)
+        contexts = (self.settings.short_context, self.context)  # half of the steps each
+        self.flops_per_token = sum(models.flops_per_token(self.config, c) for c in contexts) / 2
         # What a checkpoint belongs to; a name for each part, so that an error can tell which.
         self.identity = {"format": FORMAT, **arguments["arm"], "init": init or ""}
         self.identity["config"] = arguments.get("config_sha256", "")
@@ -151,14 +153,15 @@ def choose_passes(
     precision = hardware.precision(recipe.precision, device)
     mine = windows // distributed.size()
     if recipe.micro_batch:
-        return Passes(windows, min(recipe.micro_batch, mine), precision)
+        return Passes(settings.context, windows, min(recipe.micro_batch, mine), precision)
     for recompute in (False, True):
         need = memory.predict(config, settings, precision, recompute)
         fits = need.windows(hardware.memory(device) * hardware.USABLE[device.type])
         if fits >= 1:
             most = max(1, min(fits, hardware.PASS_TOKENS[device.type] // settings.context, mine))
             count = -(-mine // most)
-            return Passes(windows, -(-mine // count), precision, recompute=recompute)
+            micro_batch = -(-mine // count)
+            return Passes(settings.context, windows, micro_batch, precision, recompute=recompute)
     raise DomainLMError(
         f"the model of arm {recipe.name!r} is too large for the memory of this machine",
         why=f"one window of {settings.context:,} tokens takes {need.peak(1) / 1e9:.1f} GB, "
@@ -221,20 +224,31 @@ def rehearse(arm: Arm, model: Any, passes: Passes) -> tuple[float, Passes]:
     return seconds, passes
 
 
-def measure(stepper: Stepper, inputs: Any, targets: Any) -> float:
-    """Seconds of one step, from a whole one to warm up and then passes and updates alone."""
-    passes, device = stepper.passes, stepper.device
+def measure(stepper: Stepper, inputs: Tensor, targets: Tensor) -> float:
+    """Seconds of a step, of both halves of training in the mean: measured on one pass and two.
+
+    `inputs` and `targets` are a batch, (windows, context); the rate is 0, so nothing is learned.
+    """
+    passes = stepper.passes
     rows = min(passes.micro_batch, len(inputs))
     count = -(-passes.windows // distributed.size() // rows)  # passes a step
+    lengths = {stepper.settings.short_context, passes.context}
+    total = 0.0
+    for length in lengths:
+        x, y = inputs.reshape(-1, length), targets.reshape(-1, length)
+        each = rows * passes.context // length
+        timed(stepper, x[:each], y[:each], 1)  # the first one also compiles
+        one = timed(stepper, x[:each], y[:each], 3)
+        two = timed(stepper, x[: 2 * each], y[: 2 * each], 3) if count > 1 else one
+        total += one + (two - one) * (count - 1)
+    return total / len(lengths)
+
+
+def timed(stepper: Stepper, inputs: Tensor, targets: Tensor, times: int) -> float:
+    """Seconds of an update from these rows, the median of some."""
     never = threading.Event()
 
-    def timed(windows: int, times: int) -> float:
-        work = lambda: stepper.step(inputs[:windows], targets[:windows], 0.0, 0.95, never)  # noqa: E731
-        return sorted(hardware.seconds(work, device) for _ in range(times))[times // 2]
+    def work() -> None:
+        stepper.step(inputs, targets, 0.0, optimizers.momentum(0), never)
 
-    timed(rows, 1)
-    one = timed(rows, 3)
-    if count == 1 or len(inputs) < 2 * rows:
-        return one * count
-    two = timed(2 * rows, 3)
-    return one + (two - one) * (count - 1)
+    return sorted(hardware.seconds(work, stepper.device) for _ in range(times))[times // 2]

@@ -33,21 +33,22 @@ class Preset:
     heads: int
     inner: int  # of the MLP
     context: int  # tokens a window
+    short: int  # tokens of context in the first half of the steps
     batch_tokens: int  # tokens an optimizer step
     optimizer: Optimizer
     learning_rate: float  # peak
 
 
 # fmt: off
-PRESETS = {  #                     width layers heads inner context  batch   optimizer  peak rate
-    "gpt2-tiny":    Preset("gpt2",   192,  4,  3,  768,  256,   4_096, "adamw", 2e-3),
-    "gpt2-small":   Preset("gpt2",   256,  6,  4, 1024,  512,   8_192, "adamw", 1e-3),
-    "gpt2-124m":    Preset("gpt2",   768, 12, 12, 3072, 1024,  32_768, "adamw", 6e-4),
-    "modern-tiny":  Preset("modern", 192,  4,  3,  512,  256,   4_096, "muon",  6e-3),
-    "modern-small": Preset("modern", 256,  6,  4,  704,  512,   8_192, "muon",  6e-3),
-    "modern-30m":   Preset("modern", 512,  8,  8, 1408, 1024,  32_768, "muon",  4e-3),
-    "modern-124m":  Preset("modern", 768, 12,  6, 2048, 1024, 131_072, "muon",  3e-3),
-    "modern-350m":  Preset("modern", 1024, 24, 8, 2816, 1024, 262_144, "muon",  3e-3),
+PRESETS = {  #                     width layers heads inner context short  batch   optimizer  rate
+    "gpt2-tiny":    Preset("gpt2",   192,  4,  3,  768,  256,  256,   4_096, "adamw", 2e-3),
+    "gpt2-small":   Preset("gpt2",   256,  6,  4, 1024,  512,  512,   8_192, "adamw", 1e-3),
+    "gpt2-124m":    Preset("gpt2",   768, 12, 12, 3072, 1024, 1024,  32_768, "adamw", 6e-4),
+    "modern-tiny":  Preset("modern", 192,  4,  3,  512,  256,  256,   4_096, "muon",  6e-3),
+    "modern-small": Preset("modern", 256,  6,  4,  704, 1024,  256,   8_192, "muon",  6e-3),
+    "modern-30m":   Preset("modern", 512,  8,  8, 1408, 1024,  256,  32_768, "muon",  4e-3),
+    "modern-124m":  Preset("modern", 768, 12,  6, 2048, 1024,  256, 131_072, "muon",  3e-3),
+    "modern-350m":  Preset("modern", 1024, 24, 8, 2816, 1024,  256, 262_144, "muon",  3e-3),
 }
 # fmt: on
 
@@ -60,6 +61,7 @@ class Settings:
     """What the optimizer needs to know, with nothing left open."""
 
     context: int
+    short_context: int
     batch_tokens: int
     optimizer: Optimizer
     learning_rate: float
@@ -94,7 +96,8 @@ def settings(arm: Train, longest: int) -> Settings:
     preset = check(arm)
     if preset is None:
         rate, batch = (1e-4, 2_048) if arm.init else (1e-3, 4_096)
-        preset = Preset("gpt2", 0, 0, 0, 0, min(longest, SHARED_WINDOW), batch, "adamw", rate)
+        window = min(longest, SHARED_WINDOW)
+        preset = Preset("gpt2", 0, 0, 0, 0, window, window, batch, "adamw", rate)
     context = arm.context or preset.context
     if context > longest:
         raise DomainLMError(
@@ -105,7 +108,17 @@ def settings(arm: Train, longest: int) -> Settings:
         )
     batch = max(arm.batch_tokens or preset.batch_tokens, context)
     rate = preset.learning_rate * (batch / preset.batch_tokens) ** 0.5
-    return Settings(context, batch, arm.optimizer or preset.optimizer, arm.learning_rate or rate)
+    short = arm.short_context or min(preset.short, context)
+    if context % short:
+        raise DomainLMError(
+            f"windows of {context:,} tokens cannot be cut into pieces of {short:,}",
+            where=f"train.{arm.name}.short_context",
+            fix=f"give a divisor of {context:,}, or {context:,} itself for no short context",
+            exit_code=USAGE,
+        )
+    return Settings(
+        context, short, batch, arm.optimizer or preset.optimizer, arm.learning_rate or rate
+    )
 
 
 def tokens_folder(arm: Train) -> str:

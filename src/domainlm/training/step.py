@@ -24,6 +24,7 @@ CLIP = 1.0  # norm of the gradient
 class Passes:
     """How the batch of a step goes through the model: fixed when an arm begins."""
 
+    context: int  # tokens a window
     windows: int  # a step, all processes together
     micro_batch: int  # windows a pass and process
     precision: hardware.Precision
@@ -35,7 +36,7 @@ class Stepper:
     """A model, its optimizers, and the step that changes them."""
 
     def __init__(self, model: Any, settings: Settings, passes: Passes) -> None:
-        self.model, self.passes = model.train(), passes
+        self.model, self.settings, self.passes = model.train(), settings, passes
         self.device = next(model.parameters()).device
         if passes.recompute:
             model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -52,19 +53,22 @@ class Stepper:
     ) -> Tensor | None:
         """One update from this process's rows, both (rows, context) int64, wherever they are.
 
+        Rows may be shorter pieces of the windows, and as many more: a pass has as many tokens.
+
         Returns the batch's mean loss in nats a token and the gradient's norm, float32 of shape
         (2,) on the device, without waiting for it; None, and nothing changed, where `stop` is set.
         """
         inputs, targets = self._move(inputs), self._move(targets)
         total = torch.zeros((), device=self.device)
-        tokens = self.passes.windows * inputs.size(1)
-        pieces = range(0, len(inputs), self.passes.micro_batch)
+        tokens = self.passes.windows * self.passes.context
+        micro_batch = self.passes.micro_batch * self.passes.context // inputs.size(1)
+        pieces = range(0, len(inputs), micro_batch)
         for first in pieces:
             if stop.is_set() and distributed.size() == 1:
                 for optimizer in self.optimizers:
                     optimizer.zero_grad(set_to_none=True)
                 return None
-            rows = slice(first, first + self.passes.micro_batch)
+            rows = slice(first, first + micro_batch)
             with self._alone(first != pieces[-1]):
                 loss = self.nats(inputs[rows], targets[rows]) / tokens
                 # DDP takes the mean over processes; what is wanted is the sum.
