@@ -10,6 +10,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     NanoChatConfig,
@@ -78,6 +80,11 @@ def tiny(kind: str, folder: Path, seed: int = 0, context: int = 64) -> Path:
         )
     elif kind == "llama":
         model = LlamaForCausalLM(LlamaConfig(**modern))
+    elif kind == "lfm2":
+        kinds = ["conv", "full_attention"]
+        model = Lfm2ForCausalLM(
+            Lfm2Config(block_auto_adjust_ff_dim=False, layer_types=kinds, **modern)
+        )
     elif kind == "nanochat":  # its logits are capped: the whole model must be called
         model = NanoChatForCausalLM(NanoChatConfig(**modern, final_logit_softcapping=3.0))
     else:

@@ -26,7 +26,7 @@ from domainlm.evaluation import assemble, baselines, loss, models, probe, sample
 from domainlm.evaluation.evidence import Evidence, load
 from evaluation_helpers import TOPICS, filings, make_run, prose, tiny
 
-KINDS = ("gpt2", "llama", "qwen3", "nanochat")
+KINDS = ("gpt2", "llama", "qwen3", "lfm2", "nanochat")
 TEXTS = (
     "we may increase revenue in the year " * 30,
     "short",

@@ -1,6 +1,7 @@
 """The verbs, and nothing else. stdout carries data, stderr the talk."""
 
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -91,19 +92,28 @@ def plan(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Say what a run would do: each stage cached, stale (and why) or to do."""
+    """Say what a run would do: each stage cached, stale (and why) or to do, and what arms take."""
     import dataclasses
 
     from domainlm import pipeline
+    from domainlm.training import estimate
 
     command = _command(recipe, corpus, overrides)
     started = pipeline.start(_recipe(recipe, corpus, overrides), runs, name, offline, command)
     stages = pipeline.plan(started)
     stock = started.stock.title if started.stock else "none resolves"
     crawl = pipeline.crawl_estimate(started, stages)
+    arms = estimate.estimate(started, {s.stage for s in stages if s.state == "cached"})
+    card = estimate.card(started, arms)
     if as_json:
-        found = {"stages": [dataclasses.asdict(s) for s in stages], "stock": stock}
-        print(json.dumps(found | {"crawl": dataclasses.asdict(crawl) if crawl else None}))
+        found = {
+            "stages": [dataclasses.asdict(s) for s in stages],
+            "stock": stock,
+            "crawl": dataclasses.asdict(crawl) if crawl else None,
+            "arms": [dataclasses.asdict(a) for a in arms],
+            "card": dataclasses.asdict(card) if card else None,
+        }
+        print(json.dumps(found))
         return
     for stage in stages:
         tasks = f" ({stage.cached} tasks)" if stage.state == "cached" else ""
@@ -114,6 +124,12 @@ def plan(
             print(f"          and {len(stage.reasons) - 3} more")
     if crawl:
         print(f"crawl     {crawl}")
+    for arm in arms:
+        print(f"{arm.arm:9} {arm}")
+        for warning in arm.warnings:
+            print(f"          warning: {warning}")
+    if card:
+        print(f"12 GB     {card}")
     print(f"stock     {stock}")
 
 
@@ -269,6 +285,8 @@ def _common(
 
 def main() -> NoReturn:
     """Entry point: errors are what, where, why and fix; a traceback only with --debug."""
+    # transformers' hints on missing GPU kernels are for those who ask for them.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         app()
     except DomainLMError as error:

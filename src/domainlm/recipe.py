@@ -248,6 +248,31 @@ class Engine(Part):
     )
 
 
+class Cost(Part):
+    """What the machine costs; no part of any training, so that a new price retrains nothing."""
+
+    per_hour: float | None = Field(None, ge=0, description="price of the machine an hour")
+    per_kwh: float | None = Field(None, ge=0, description="price of electricity, a kilowatt hour")
+    currency: str = Field("USD", description="of both prices")
+    watts: float | None = Field(
+        None, gt=0, description="draw of the machine, where it has no meter"
+    )
+
+    def energy(self, seconds: float, kwh: float | None, method: str) -> tuple[float | None, str]:
+        """Kilowatt hours and how they are known: as metered, else from the declared draw."""
+        if kwh is not None or self.watts is None:
+            return kwh, method
+        return self.watts * seconds / 3.6e6, f"declared: {self.watts:g} W"
+
+    def money(self, seconds: float, kwh: float | None) -> float | None:
+        """Price of `seconds` and `kwh`; None without a price, or for a price of unknown energy."""
+        if (self.per_hour is None and self.per_kwh is None) or (
+            self.per_kwh is not None and kwh is None
+        ):
+            return None
+        return (self.per_hour or 0) * seconds / 3600 + (self.per_kwh or 0) * (kwh or 0)
+
+
 class Recipe(Part):
     """A whole run, from source to report."""
 
@@ -261,6 +286,7 @@ class Recipe(Part):
     train: list[Train] = Field(min_length=1)
     evaluate: Evaluate = Evaluate()
     engine: Engine = Engine()
+    cost: Cost = Cost()
 
     @model_validator(mode="after")
     def _whole(self) -> "Recipe":
@@ -394,5 +420,6 @@ def _known_keys(location: list[str]) -> list[str]:
     tables: dict[str, type[Part]] = {
         "source": Source, "clean": Clean, "duplicates": Duplicates, "privacy": Privacy,
         "split": Split, "tokens": Tokens, "train": Train, "evaluate": Evaluate, "engine": Engine,
+        "cost": Cost,
     }  # fmt: skip
     return list((tables[location[0]] if location else Recipe).model_fields)

@@ -118,10 +118,7 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
         slices=[row for split, by in table.items() for row in _slices(split, by)],
         probe=probes,
         probe_note=note,
-        cost=[
-            evidence.Cost(model=a, **{f: t[f] for f in _COST if f in t})
-            for a, t in training.items()
-        ],
+        cost=[_cost(recipe, arm, facts) for arm, facts in training.items()],
         curves=[point for arm in arms for point in _curve(root, arm)],
         samples=evidence.Samples(
             path="evaluation/samples.jsonl",
@@ -148,7 +145,19 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     return counts
 
 
-_COST = ("tokens", "epochs", "flops", "seconds", "kwh", "kwh_method", "money")
+def _cost(recipe: Recipe, arm: str, facts: Mapping[str, Any]) -> evidence.Cost:
+    """What training took, with energy declared where not metered, and the recipe's prices."""
+    seconds = facts["seconds"]
+    kwh, method = recipe.cost.energy(seconds, facts["kwh"], facts["kwh_method"])
+    return evidence.Cost(
+        model=arm,
+        **{f: facts[f] for f in ("tokens", "epochs", "flops")},
+        seconds=seconds,
+        kwh=kwh,
+        kwh_method=method,
+        money=recipe.cost.money(seconds, kwh),
+        currency=recipe.cost.currency,
+    )
 
 
 def _documents(root: Path, networks: Sequence[str], parts: Sequence[str]) -> list[dict[str, Any]]:

@@ -107,6 +107,7 @@ class Cost(Row):
     kwh: float | None = None
     kwh_method: str = "not measured"
     money: float | None = None
+    currency: str = ""
 
 
 class CurvePoint(Row):

@@ -21,7 +21,7 @@ CHUNK = 512  # positions whose float32 logits exist at once
 # Classes whose logits are the head applied to the last hidden state, and nothing more. For all
 # others (scaled or capped logits) the whole model is called.
 PLAIN_HEADS = frozenset(
-    f"{name}ForCausalLM" for name in ("Llama", "Mistral", "Qwen2", "Qwen3", "SmolLM3")
+    f"{name}ForCausalLM" for name in ("Lfm2", "Llama", "Mistral", "Qwen2", "Qwen3", "SmolLM3")
 ) | {"GPT2LMHeadModel"}
 
 

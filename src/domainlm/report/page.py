@@ -207,7 +207,7 @@ def _cost(evidence: Evidence) -> Table:
     rows = [
         [view.label(evidence, r.model), words.duration(r.seconds), words.count(r.tokens),
          f"{r.epochs:.2f}", f"{r.flops:.2e}", words.energy(r),
-         f"{r.money:,.2f}" if r.money is not None else words.NOT_MEASURED]
+         f"{r.money:,.2f} {r.currency}" if r.money is not None else words.NOT_MEASURED]
         for r in evidence.cost
     ]  # fmt: skip
     heads = ["Model", "Time", "Tokens", "Epochs", "Training FLOPs", "Energy in kWh", "Money"]

@@ -31,6 +31,7 @@ class Need:
 
     fixed: float
     window: float
+    parameters: int  # weights of the model, a tied matrix counted once
 
     def peak(self, windows: int) -> float:
         """Bytes at `windows` a pass."""
@@ -85,7 +86,7 @@ def _predict(
     parameters = one[1]
     # Moments: two of AdamW; one of Muon, and as much again while it works.
     moments = 8 * parameters
-    return Need(2 * one[0] - two[0] + moments, two[0] - one[0])
+    return Need(2 * one[0] - two[0] + moments, two[0] - one[0], parameters)
 
 
 def _peak(

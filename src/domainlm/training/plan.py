@@ -11,7 +11,7 @@ from torch import Tensor
 from domainlm.artifacts import read_json, sha256_file
 from domainlm.console import say
 from domainlm.errors import DomainLMError
-from domainlm.pretrained import relocate
+from domainlm.pretrained import Pretrained, relocate
 from domainlm.recipe import BUDGETS, Train
 from domainlm.tokens.shards import check_shards, open_shards
 from domainlm.training import distributed, hardware, memory, models, optimizers, presets
@@ -23,6 +23,7 @@ VALIDATION_SHARE = 0.15  # of the work of training, at most (but one at the end 
 EPOCHS = 4  # beyond so many, repeated text is worth less and less (Muennighoff et al. 2023)
 COMPILE_SECONDS = {"cpu": 45.0, "cuda": 90.0}  # what torch.compile takes before the first step
 COMPILE_GAIN = {"cpu": 0.05, "cuda": 0.3}  # of the time of a step, expected
+PATIENCE = 2.0  # seconds, of measuring one pass again and again
 FORMAT = 2  # of plan and checkpoints: others are not gone on with
 
 
@@ -44,31 +45,48 @@ class Plan:
         return cls(**{**values, "passes": Passes(**values["passes"])})
 
 
-class Arm:
-    """One arm of the recipe: its model, its data and its settings. Raises where they do not fit."""
+class Design:
+    """An arm without its data: its model and its settings. Raises where they do not fit."""
 
-    def __init__(self, root: Path, arguments: dict[str, Any]) -> None:
-        self.recipe = Train.model_validate(arguments["arm"])
-        self.name = self.recipe.name
-        self.tokens = root / presets.tokens_folder(self.recipe)
-        self.target = root / "models" / self.name
-        self.index = read_json(self.tokens / "index.json")
-        init = arguments.get("init")
-        self.source = relocate(init["name"], init["sha256"]) if init else None
-        vocabulary, separator = self.index["vocabulary"], self.index["separator"]
-        self.config = configuration(self.recipe, self.source, vocabulary, separator)
-        self.dtype = torch.float32 if self.source is None else self.config.dtype or torch.float32
+    epoch_tokens: int | None = None  # of the train split in whole windows, where it is there
+
+    def __init__(
+        self, recipe: Train, source: Pretrained | None, vocabulary: int, separator: int
+    ) -> None:
+        self.recipe, self.name, self.source = recipe, recipe.name, source
+        self.vocabulary, self.separator = vocabulary, separator
+        self.config = configuration(recipe, source, vocabulary, separator)
+        self.dtype = torch.float32 if source is None else self.config.dtype or torch.float32
         longest = getattr(self.config, "max_position_embeddings", None) or 2**20
-        self.settings = presets.settings(self.recipe, longest)
+        self.settings = presets.settings(recipe, longest)
         self.context = self.settings.context
         self.windows = self.settings.batch_tokens // self.context
         self.batch_tokens = self.windows * self.context
         check_windows(self.name, self.windows)
-        self.shards = open_shards(self.tokens, "train")
-        self.batches = Batches(self.shards, self.context, self.windows, self.recipe.seed)
-        self.bytes_per_token = self.shards.bytes / max(1, self.shards.total)
         contexts = (self.settings.short_context, self.context)  # half of the steps each
         self.flops_per_token = sum(models.flops_per_token(self.config, c) for c in contexts) / 2
+
+    def new_model(self) -> Any:
+        """The model as it is before the first step, in float32, on the CPU."""
+        if self.source is not None:
+            return models.load_pretrained(self.source.path)
+        return models.build(self.recipe, self.vocabulary, self.separator, self.recipe.seed)
+
+
+class Arm(Design):
+    """One arm of the recipe with its shards."""
+
+    def __init__(self, root: Path, arguments: dict[str, Any]) -> None:
+        recipe, init = Train.model_validate(arguments["arm"]), arguments.get("init")
+        self.tokens = root / presets.tokens_folder(recipe)
+        self.target = root / "models" / recipe.name
+        self.index = read_json(self.tokens / "index.json")
+        source = relocate(init["name"], init["sha256"]) if init else None
+        super().__init__(recipe, source, self.index["vocabulary"], self.index["separator"])
+        self.shards = open_shards(self.tokens, "train")
+        self.batches = Batches(self.shards, self.context, self.windows, recipe.seed)
+        self.epoch_tokens = self.batches.epoch_tokens
+        self.bytes_per_token = self.shards.bytes / max(1, self.shards.total)
         # What a checkpoint belongs to; a name for each part, so that an error can tell which.
         self.identity = {"format": FORMAT, **arguments["arm"], "init": init or ""}
         self.identity["config"] = arguments.get("config_sha256", "")
@@ -79,15 +97,8 @@ class Arm:
         for split in ("train", "validation"):
             check_shards(self.tokens, split)
 
-    def new_model(self) -> Any:
-        """The model as it is before the first step, in float32, on the CPU."""
-        if self.source is not None:
-            return models.load_pretrained(self.source.path)
-        vocabulary, separator = self.index["vocabulary"], self.index["separator"]
-        return models.build(self.recipe, vocabulary, separator, self.recipe.seed)
 
-
-def configuration(recipe: Train, source: Any, vocabulary: int, separator: int) -> Any:
+def configuration(recipe: Train, source: Pretrained | None, vocabulary: int, separator: int) -> Any:
     """The config of an arm's model; raises where the tokenizer's ids go beyond its rows."""
     if source is None:
         return models.configure(recipe, vocabulary, separator)
@@ -107,23 +118,21 @@ def check_windows(name: str, windows: int) -> None:
 
 
 def make_plan(arm: Arm, device: torch.device) -> Plan:
-    """Decide once what the machine decides: passes, threads, and the steps."""
+    """Decide once what the machine decides: passes, threads, and the steps.
+
+    All processes rehearse together; what process 0 measured counts.
+    """
     arm.check_tokens()
-    warn_of_epochs(arm)
+    if warning := too_many_epochs(arm):
+        say(f"  {arm.name}: {warning}", style="yellow")
+    if arm.recipe.minutes is None:
+        budget_steps(arm, 0.0)  # too small a budget is told before the rehearsal
+    passes = distributed.shared(choose_passes(arm.recipe, arm.config, arm.settings, device))
     model = arm.new_model()
     size = models.parameters(model)
-    passes = choose_passes(arm.recipe, arm.config, arm.settings, device)
     seconds, passes = rehearse(arm, model.to(device), passes)
-    steps = budget_steps(arm, seconds)
-    # Validation is a forward pass, a third of the work a token: 2 % of the tokens is 0.7 %.
-    tokens = steps * arm.batch_tokens
-    there = max(1, open_shards(arm.tokens, "validation").total)
-    most = 65_536 if device.type == "cuda" else 16_384
-    validation = min(most, there, max(2_048, tokens // 50))
-    count = min(VALIDATIONS, steps, max(1, int(3 * VALIDATION_SHARE * tokens / validation)))
-    if arm.recipe.minutes is not None:
-        spent = count * validation * seconds / arm.batch_tokens / 3
-        steps = max(1, steps - int(spent / seconds))
+    there = open_shards(arm.tokens, "validation").total
+    steps, count, validation = shares(arm, seconds, there, device)
     dropped = arm.batches.dropped
     say(
         f"  {arm.name}: {size:,} parameters, {steps:,} steps of {arm.batch_tokens:,} tokens, "
@@ -136,10 +145,28 @@ def make_plan(arm: Arm, device: torch.device) -> Plan:
         passes,
         torch.get_num_threads(),
         validation,
-        min(count, steps),
+        count,
         seconds,
         hardware.matmul_flops(device, passes.precision),
     )
+
+
+def shares(
+    arm: Design, seconds: float, there: int | None, device: torch.device
+) -> tuple[int, int, int]:
+    """Steps that the budget buys at `seconds` each, validations, and tokens of each of those.
+
+    `there` is the size of the validation split. Minutes pay for both; other budgets for steps.
+    """
+    steps = budget_steps(arm, seconds)
+    # Validation is a forward pass, a third of the work a token: 2 % of the tokens is 0.7 %.
+    tokens = steps * arm.batch_tokens
+    most = 65_536 if device.type == "cuda" else 16_384
+    validation = min(most, max(1, most if there is None else there), max(2_048, tokens // 50))
+    count = min(VALIDATIONS, steps, max(1, int(3 * VALIDATION_SHARE * tokens / validation)))
+    if arm.recipe.minutes is not None:
+        steps = max(1, steps - int(count * validation / arm.batch_tokens / 3))
+    return steps, min(count, steps), validation
 
 
 def choose_passes(
@@ -170,18 +197,20 @@ def choose_passes(
     )
 
 
-def warn_of_epochs(arm: Arm) -> None:
-    """Say it where the budget reads the train split too often."""
-    exact = arm.recipe.epochs or (arm.recipe.tokens or 0) / arm.batches.epoch_tokens
-    if exact > EPOCHS:
-        say(
-            f"  {arm.name}: {exact:.1f} epochs of {arm.batches.epoch_tokens:,} tokens: after about "
-            f"{EPOCHS} a text read again teaches little; more text would do more",
-            style="yellow",
-        )
+def too_many_epochs(arm: Design) -> str:
+    """A warning where the budget reads the train split too often, else nothing."""
+    if not arm.epoch_tokens:
+        return ""
+    exact = arm.recipe.epochs or (arm.recipe.tokens or 0) / arm.epoch_tokens
+    if exact <= EPOCHS:
+        return ""
+    return (
+        f"{exact:.1f} epochs of {arm.epoch_tokens:,} tokens: after about {EPOCHS} a text read "
+        "again teaches little; more text would do more"
+    )
 
 
-def budget_steps(arm: Arm, seconds_per_step: float) -> int:
+def budget_steps(arm: Design, seconds_per_step: float) -> int:
     """Whole optimizer steps in the recipe's budget of tokens, epochs, FLOPs or minutes."""
     recipe = arm.recipe
     if recipe.minutes is not None:
@@ -189,7 +218,7 @@ def budget_steps(arm: Arm, seconds_per_step: float) -> int:
     elif recipe.flops is not None:
         exact = recipe.flops / arm.flops_per_token / arm.batch_tokens
     elif recipe.epochs is not None:
-        exact = recipe.epochs * arm.batches.epoch_tokens / arm.batch_tokens
+        exact = recipe.epochs * (arm.epoch_tokens or 0) / arm.batch_tokens
     else:
         exact = (recipe.tokens or 0) / arm.batch_tokens
     if exact < 1:
@@ -210,18 +239,22 @@ def rehearse(arm: Arm, model: Any, passes: Passes) -> tuple[float, Passes]:
     Compiled where the recipe says so, or where what is saved is more than what compiling costs.
     """
     inputs, targets = arm.batches.batch(0)
-    seconds = measure(Stepper(model, arm.settings, passes), inputs, targets)
-    device = next(model.parameters()).device.type
-    wish = arm.recipe.compile
-    if wish == "auto":
-        long = seconds * budget_steps(arm, seconds) * COMPILE_GAIN[device]
-        wish = "on" if long > COMPILE_SECONDS[device] and hardware.can_compile(device) else "off"
-    if wish == "on":
+    seconds = distributed.shared(measure(Stepper(model, arm.settings, passes), inputs, targets))
+    kind = next(model.parameters()).device.type
+    if compiles(arm.recipe, seconds * budget_steps(arm, seconds), kind):
         compiled = dataclasses.replace(passes, compile=True)
-        faster = measure(Stepper(model, arm.settings, compiled), inputs, targets)
+        stepper = Stepper(model, arm.settings, compiled)
+        faster = distributed.shared(measure(stepper, inputs, targets))
         if faster < seconds or arm.recipe.compile == "on":
             return faster, compiled
     return seconds, passes
+
+
+def compiles(recipe: Train, seconds: float, kind: str) -> bool:
+    """True where the recipe wants compilation, or it pays for an arm of `seconds` without it."""
+    if recipe.compile != "auto":
+        return recipe.compile == "on"
+    return seconds * COMPILE_GAIN[kind] > COMPILE_SECONDS[kind] and hardware.can_compile(kind)
 
 
 def measure(stepper: Stepper, inputs: Tensor, targets: Tensor) -> float:
@@ -245,10 +278,13 @@ def measure(stepper: Stepper, inputs: Tensor, targets: Tensor) -> float:
 
 
 def timed(stepper: Stepper, inputs: Tensor, targets: Tensor, times: int) -> float:
-    """Seconds of an update from these rows, the median of some."""
+    """Seconds of an update from these rows, the median of `times`, or of what `PATIENCE` allows."""
     never = threading.Event()
 
     def work() -> None:
         stepper.step(inputs, targets, 0.0, optimizers.momentum(0), never)
 
-    return sorted(hardware.seconds(work, stepper.device) for _ in range(times))[times // 2]
+    found: list[float] = []
+    while len(found) < times and distributed.shared(sum(found) < PATIENCE):
+        found.append(hardware.seconds(work, stepper.device))
+    return sorted(found)[len(found) // 2]
