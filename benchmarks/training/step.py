@@ -31,13 +31,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 Side = tuple[Callable[[], float], int]  # take a step and tell its loss; weights in products
 TOKENS = 1_000_000  # in the file that all sides read
 RATE = 1e-3
+MODES = ["eager", "compiled"]
 WARM = 2  # steps after the first, before the clock
 
 
@@ -229,69 +230,85 @@ def work(job: dict[str, Any]) -> None:
 class Worker:
     """A side's process."""
 
-    def __init__(self, python: str, job: dict[str, Any]) -> None:
-        command = [python, __file__, "--job", json.dumps(job)]
-        self.log = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, text=True
-        )
-        self.facts = self._answer()
+    def __init__(self, python: str, job: dict[str, Any], log: IO[str]) -> None:
+        command = [python, "-P", __file__, "--job", json.dumps(job)]  # -P: no module beside this
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True)
+        self.facts, self.rounds = self._answer(), list[dict[str, float]]()
 
-    def run(self, steps: int) -> dict[str, float]:
-        """Seconds of so many steps, and the last one's loss."""
+    def run(self, steps: int) -> None:
+        """One round of so many steps."""
         assert self.process.stdin is not None
         print(steps, file=self.process.stdin, flush=True)
-        return self._answer()
+        self.rounds.append(self._answer())
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            self.log.seek(0)
-            raise SystemExit(f"a side died:\n{self.log.read()[-3000:]}")
+            raise SystemExit("a side died: its last words stand above")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def end(self) -> None:
-        """Let the process go."""
-        self.process.communicate()
-
 
 def compare(shape: Shape, jobs: dict[str, tuple[str, Any]], rounds: int, seconds: float) -> Any:
-    """All sides' rounds, alternating; about `seconds` a round and side."""
-    workers = {side: Worker(python, job) for side, (python, job) in jobs.items()}
-    slowest = max(w.facts["warm"]["seconds"] / WARM for w in workers.values())
-    steps = max(1, round(seconds / slowest))
-    found: dict[str, list[dict[str, float]]] = {side: [] for side in workers}
-    for _ in range(rounds):
-        for side, worker in workers.items():
-            found[side].append(worker.run(steps))
-    for worker in workers.values():
-        worker.end()
-    speeds = {s: [shape.tokens * steps / r["seconds"] for r in found[s]] for s in found}
-    sides = {}
-    for side, worker in workers.items():
-        losses = (worker.facts["first"]["loss"], found[side][-1]["loss"])
-        if not losses[1] < losses[0]:
-            raise SystemExit(f"{side} learns nothing ({losses}): nothing is compared")
-        ratios = [a / b for a, b in zip(speeds["domainlm"], speeds[side], strict=True)]
-        rate, flops = statistics.median(speeds[side]), shape.flops(worker.facts["weights"])
-        ours_flops = shape.flops(workers["domainlm"].facts["weights"])
-        sides[side] = {
-            "tokens_per_second": round(rate, 1),
-            "rounds": [round(s, 1) for s in speeds[side]],
-            "ours_is_times": round(statistics.median(ratios), 3),
-            "ours_is_times_at_equal_flops": round(
-                statistics.median(ratios) * ours_flops / flops, 3
-            ),
-            "range": [round(min(ratios), 3), round(max(ratios), 3)],
-            "gflops_per_second": round(rate * flops / 1e9, 2),
-            "weights": worker.facts["weights"],
-            "first_step_seconds": round(worker.facts["first"]["seconds"], 2),
-            "loss": [round(loss, 4) for loss in losses],
-            "torch": worker.facts["torch"],
+    """The rounds of all sides, alternating, about `seconds` each; our own sides come first."""
+    with tempfile.TemporaryFile("w+") as log:
+        try:
+            workers = {name: Worker(*job, log) for name, job in jobs.items()}
+            slowest = max(w.facts["warm"]["seconds"] / WARM for w in workers.values())
+            steps = max(1, round(seconds / slowest))
+            for _ in range(rounds):
+                for worker in workers.values():
+                    worker.run(steps)
+            for worker in workers.values():
+                worker.process.communicate()
+        except SystemExit:
+            log.seek(0)
+            print(log.read()[-3000:], file=sys.stderr)
+            raise
+    speeds = {
+        name: [shape.tokens * steps / r["seconds"] for r in worker.rounds]
+        for name, worker in workers.items()
+    }
+    ours = [name for name in workers if name.startswith("domainlm")]
+    found = {}
+    for name, worker in workers.items():
+        facts, last = worker.facts, worker.rounds[-1]["loss"]
+        if not last < facts["first"]["loss"]:
+            raise SystemExit(f"{name} learns nothing (loss {last}): nothing is compared")
+        median, flops = statistics.median(speeds[name]), shape.flops(facts["weights"])
+        found[name] = {
+            "tokens_per_second": round(median, 1),
+            "rounds": [round(s, 1) for s in speeds[name]],
+            "gflops_per_second": round(median * flops / 1e9, 2),
+            "weights": facts["weights"],
+            "first_step_seconds": round(facts["first"]["seconds"], 2),
+            "loss": [round(facts["first"]["loss"], 4), round(last, 4)],
+            "torch": facts["torch"],
         }
-    return {"steps_per_round": steps, "sides": sides}
+        for our in ours:  # how many times as fast, round by round
+            ratios = [a / b for a, b in zip(speeds[our], speeds[name], strict=True)]
+            per_flop = shape.flops(workers[our].facts["weights"]) / flops
+            times, low, high = statistics.median(ratios), min(ratios), max(ratios)
+            found[name][our] = {
+                "times": round(times, 3),
+                "range": [round(low, 3), round(high, 3)],
+                "times_at_equal_flops": round(times * per_flop, 3),
+            }
+    return {"steps_per_round": steps, "sides": found}
+
+
+def show(title: str, sides: dict[str, Any]) -> None:
+    """A table: a row a side, a column for each of ours that tells how many times it is as fast."""
+    ours = [name for name in sides if name.startswith("domainlm")]
+    print(f"\n{title}")
+    print(f"  {'':18} {'tokens/s':>9} {'GFLOP/s':>8}" + "".join(f" {'x ' + o:>32}" for o in ours))
+    for name, row in sides.items():
+        cells = (row[our] for our in ours)
+        texts = (f"{c['times']:.2f} ({c['range'][0]:.2f} to {c['range'][1]:.2f})" for c in cells)
+        rates = f"{row['tokens_per_second']:9,.0f} {row['gflops_per_second']:8.1f}"
+        print(f"  {name:18} {rates}" + "".join(f" {t:>32}" for t in texts), flush=True)
 
 
 def main() -> None:
@@ -300,7 +317,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="with torch and litgpt")
     parser.add_argument("--sides", nargs="+", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--shapes", nargs="+", default=list(SHAPES), choices=list(SHAPES))
-    parser.add_argument("--modes", nargs="+", default=["eager", "compiled"])
+    parser.add_argument("--modes", nargs="+", default=MODES, choices=MODES)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10, help="a round and side")
     parser.add_argument("--threads", type=int)
@@ -319,40 +336,23 @@ def main() -> None:
     torch.set_num_threads(threads)
     report: dict[str, Any] = {"device": hardware.device_name(torch.device("cpu"))}
     report |= {"threads": threads, "precision": "fp32", "rounds": given.rounds, "results": []}
-    sides = dict.fromkeys(["domainlm", *given.sides])
     with tempfile.TemporaryDirectory() as folder:
         for name in given.shapes:
-            shape = SHAPES[name]
-            data = Path(folder) / f"{name}.bin"
+            shape, data = SHAPES[name], Path(folder) / f"{name}.bin"
             chances = 1 / np.arange(10, 10 + shape.vocabulary)  # Zipf's law: there is to learn
-            drawn = np.random.default_rng(1).choice(
-                shape.vocabulary, TOKENS, p=chances / chances.sum()
-            )
+            random = np.random.default_rng(1)
+            drawn = random.choice(shape.vocabulary, TOKENS, p=chances / chances.sum())
             drawn.astype("<u2").tofile(data)
-            for mode in given.modes:
-                job = {"shape": dataclasses.asdict(shape), "compile": mode == "compiled"}
-                job |= {"threads": threads, "data": str(data), "nanogpt": given.nanogpt}
-                jobs = {
-                    side: (
-                        sys.executable if side == "domainlm" else given.python,
-                        job | {"side": side},
-                    )
-                    for side in sides
-                }
-                found = compare(shape, jobs, given.rounds, given.seconds)
-                print(f"\n{name}, {mode}: {shape.tokens:,} tokens a step, {threads} threads")
-                for side, row in found["sides"].items():
-                    low, high = row["range"]
-                    print(
-                        f"  {side:9} {row['tokens_per_second']:10,.0f} tokens/s "
-                        f"{row['gflops_per_second']:7.1f} GFLOP/s   ours is x {row['ours_is_times']:.2f}"
-                        f" ({low:.2f} to {high:.2f}; {row['ours_is_times_at_equal_flops']:.2f} "
-                        "a FLOP)",
-                        flush=True,
-                    )
-                report["results"].append(
-                    {"shape": name, "mode": mode, **dataclasses.asdict(shape), **found}
-                )
+            jobs = {}
+            for side in dict.fromkeys(["domainlm", *given.sides]):
+                for mode in given.modes:
+                    job = {"side": side, "compile": mode == "compiled", "threads": threads}
+                    job |= {"data": str(data), "nanogpt": given.nanogpt}
+                    python = sys.executable if side == "domainlm" else given.python
+                    jobs[f"{side} {mode}"] = python, job | {"shape": dataclasses.asdict(shape)}
+            found = compare(shape, jobs, given.rounds, given.seconds)
+            show(f"{name}: {shape.tokens:,} tokens a step, {threads} threads", found["sides"])
+            report["results"].append({"name": name, "shape": dataclasses.asdict(shape), **found})
     if given.json:
         given.json.write_text(json.dumps(report, indent=1) + "\n")
 
