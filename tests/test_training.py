@@ -1,11 +1,10 @@
 """The training room: data order, optimizers, budgets, exact resume, export."""
 
 import contextlib
-import json
 import os
+import random
+import secrets
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,71 +17,29 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domainlm import pretrained
-from domainlm.artifacts import read_json, sha256_file, write_json
+from domainlm.artifacts import read_json
 from domainlm.errors import USAGE, DomainLMError
 from domainlm.recipe import Train
 from domainlm.tokens.shards import Shards
-from domainlm.training import loop, models, optimizers, plan, presets, stage
+from domainlm.training import hardware, loop, models, optimizers, plan, presets, stage
 from domainlm.training.batches import Batches
 from domainlm.training.loss import Nats, Validation
-from domainlm.training.step import Passes, Stepper
 from domainlm.training.presets import Settings
-
-VOCABULARY, SEPARATOR, CONTEXT = 300, 0, 16
-OUTPUTS = [f for f in stage.OUTPUTS if not f.startswith("training")]
-
-
-def write_tokens(folder: Path, train: int = 6_000, validation: int = 800) -> None:
-    """Shards of a little language: words of a fixed cycle, now and then a separator."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-
-    folder.mkdir(parents=True)
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {"<|endoftext|>": SEPARATOR}
-    for word in [*letters, *(a + b for a in letters[:2] for b in letters[2:])]:
-        vocabulary.setdefault(word, len(vocabulary))
-        if len(vocabulary) == VOCABULARY:
-            break
-    merges = [(w[0], w[1]) for w in vocabulary if len(w) == 2]
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken("<|endoftext|>", special=True)])
-    tokenizer.save(str(folder / "tokenizer.json"))
-    write_json(
-        folder / "tokenizer_config.json",
-        {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"},
-    )
-    splits: dict[str, Any] = {}
-    for split, count in (("train", train), ("validation", validation)):
-        ids = (np.arange(count) * 7 % 60 + 1).astype("<u2")
-        ids[49::50] = SEPARATOR
-        ids.tofile(folder / f"{split}-00000.bin")
-        shard = {"path": f"{split}-00000.bin", "ends": "", "tokens": count}
-        shard |= {"documents": count // 50, "bytes": count}
-        shard["sha256"] = sha256_file(folder / f"{split}-00000.bin")
-        splits[split] = {"tokens": count, "documents": count // 50, "bytes": count}
-        splits[split]["shards"] = [shard]
-    spec = {"schema_version": 1, "tokenizer_sha256": sha256_file(folder / "tokenizer.json")}
-    spec |= {"vocabulary": VOCABULARY, "separator": SEPARATOR, "dtype": "uint16"}
-    write_json(folder / "index.json", spec | {"splits": splits})
-
-
-def write_config(path: Path, **changes: Any) -> Path:
-    values = {
-        "model_type": "qwen3",
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 2,
-        "head_dim": 16,
-        "max_position_embeddings": 64,
-        "tie_word_embeddings": True,
-    }
-    write_json(path, values | changes)
-    return path
+from training_helpers import (
+    CONTEXT,
+    OUTPUTS,
+    SEPARATOR,
+    VOCABULARY,
+    Arguments,
+    begin,
+    continued,
+    log_of,
+    make_home,
+    new_run,
+    scratch,
+    weights,
+    write_config,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -96,66 +53,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with tokens for both kinds of arm, a tiny config and a tiny pretrained model."""
-    home = tmp_path_factory.mktemp("training")
-    write_tokens(home / "tokens")
-    write_tokens(home / "tokens" / "stock")
-    config = write_config(home / "config.json")
-    model = models.build(scratch(home).recipe_arm, VOCABULARY, SEPARATOR, 5)
-    model.save_pretrained(home / "stock")
-    (home / "stock" / "tokenizer.json").write_bytes(
-        (home / "tokens" / "tokenizer.json").read_bytes()
-    )
-    assert config.is_file()
-    return home
-
-
-class Arguments(dict[str, Any]):
-    """A task's arguments, with the arm they describe."""
-
-    @property
-    def recipe_arm(self) -> Train:
-        return Train.model_validate(self["arm"])
-
-
-def scratch(home: Path, **changes: Any) -> Arguments:
-    values: dict[str, Any] = {"name": "scratch", "model": str(home / "config.json")}
-    values |= {"context": CONTEXT, "batch_tokens": 128, "optimizer": "muon", "learning_rate": 0.01}
-    if not set(changes) & {"epochs", "flops", "minutes"}:
-        values["tokens"] = 128 * 24
-    return Arguments(arm=Train.model_validate(values | changes).model_dump(mode="json"))
-
-
-def continued(home: Path) -> Arguments:
-    values = {"name": "continued", "init": "stock", "context": CONTEXT, "batch_tokens": 64}
-    values |= {"tokens": 64 * 14, "micro_batch": 2}
-    found = pretrained.locate(str(home / "stock"))
-    arm = Train.model_validate(values).model_dump(mode="json")
-    return Arguments(arm=arm, init={"name": found.name, "sha256": found.sha256})
-
-
-def new_run(home: Path, folder: Path) -> Path:
-    """A run directory on the shared tokens."""
-    folder.mkdir(parents=True)
-    (folder / "tokens").symlink_to(home / "tokens")
-    return folder
-
-
-def weights(root: Path, arm: str = "scratch") -> bytes:
-    return (root / "models" / arm / "model.safetensors").read_bytes()
-
-
-def log_of(root: Path, arm: str = "scratch") -> list[dict[str, Any]]:
-    lines = (root / "models" / arm / "training.jsonl").read_text().splitlines()
-    timed = {
-        "seconds",
-        "tokens_per_second",
-        "bytes_per_second",
-        "utilization",
-        "memory_gb",
-        "watts",
-    }
-    return [{k: v for k, v in json.loads(x).items() if k not in timed} for x in lines]
+    return make_home(tmp_path_factory.mktemp("training"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -209,6 +107,17 @@ def test_a_batch_is_a_function_of_its_number(step: int, seed: int) -> None:
     first.batch(0)
     again = Batches(shards_of(300, 11), 7, 5, seed)  # other files, same tokens
     assert torch.equal(first.batch(step)[0], again.batch(step)[0])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 50), st.integers(1, 4), st.integers(1, 5))
+def test_every_row_goes_to_one_process(step: int, processes: int, each: int) -> None:
+    batches = Batches(shards_of(300, 77), 7, processes * each, 3)
+    whole, _ = batches.batch(step)
+    parts = [batches.batch(step, slice(rank, None, processes))[0] for rank in range(processes)]
+    assert all(len(p) == each for p in parts)
+    rows = sorted(row for p in parts for row in p.tolist())
+    assert rows == sorted(whole.tolist())
 
 
 def test_epochs_and_seeds_differ() -> None:
@@ -409,37 +318,62 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     assert not (root / "checkpoints" / "scratch").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["scratch", "continued"])
-def test_sigkill_at_any_time(home: Path, whole: Path, tmp_path: Path, kind: str) -> None:
-    root = new_run(home, tmp_path / "run")
-    arguments = {"scratch": scratch, "continued": continued}[kind](home)
-    program = (
-        "import sys, json, pathlib, time\n"
-        "from domainlm.training import loop, plan\n"
-        "plan.VALIDATION_SHARE = 1e9\n"
-        "real = loop.Trainer.write_line\n"
-        "def write_line(self, *a):\n"
-        "    real(self, *a)\n"
-        "    self.save()\n"
-        "    time.sleep(0.2)\n"
-        "loop.Trainer.write_line = write_line\n"
-        "loop.train(pathlib.Path(sys.argv[1]), json.loads(sys.argv[2]))\n"
-    )
-    command = [sys.executable, "-c", program, str(root), json.dumps(arguments)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
-    folder = root / "checkpoints" / kind
-    while process.poll() is None and len(list(folder.glob("step-*.json"))) < 2:
-        time.sleep(0.02)
+def kill_at_random(root: Path, arguments: Arguments) -> None:
+    """Train in a process that is killed some time after a random one of its steps."""
+    seed = secrets.randbits(32)
+    print("seed", seed)  # shown where the test fails
+    rng = random.Random(seed)
+    arm = plan.Arm(root, arguments)
+    after = rng.randrange(plan.budget_steps(arm, 1.0))
+    folder = root / "checkpoints" / arm.name
+
+    def reached() -> int:
+        return max((int(p.stem[5:]) for p in folder.glob("step-*.json")), default=0)
+
+    process = begin(root, arguments, pause=0.02)
+    while process.is_alive() and reached() < max(1, after):
+        time.sleep(0.002)
+    time.sleep(rng.uniform(0, 0.05))
     process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert list(folder.glob("step-*.json"))
-    loop.train(root, arguments)
+    process.join()
+    assert process.exitcode in (-signal.SIGKILL, 0)  # 0: it was done before
+
+
+def same_files(one: Path, other: Path, kind: str) -> None:
     for name in OUTPUTS:
         path = Path("models") / kind / name
-        assert (root / path).read_bytes() == (whole / path).read_bytes(), name
-    assert log_of(root, kind) == log_of(whole, kind)
+        assert (one / path).read_bytes() == (other / path).read_bytes(), name
+    assert log_of(one, kind) == log_of(other, kind)
+
+
+LONG = [pytest.param(k, n, marks=pytest.mark.long) for k in ("scratch", "continued")
+        for n in range(10)]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "number"), [("scratch", -1), ("continued", -1), *LONG])
+def test_sigkill_at_any_time(
+    home: Path, whole: Path, tmp_path: Path, kind: str, number: int
+) -> None:
+    root = new_run(home, tmp_path / "run")
+    arguments = {"scratch": scratch, "continued": continued}[kind](home)
+    kill_at_random(root, arguments)
+    loop.train(root, arguments)
+    same_files(root, whole, kind)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hardware.can_compile("cpu"), reason="no C++ compiler for torch.compile")
+def test_sigkill_of_a_compiled_arm(home: Path, tmp_path: Path) -> None:
+    arguments = scratch(home, compile="on", tokens=128 * 6)
+    one, two = (new_run(home, tmp_path / name) for name in ("one", "two"))
+    kill_at_random(two, arguments)
+    for root in (one, two):
+        process = begin(root, arguments)
+        process.join()
+        assert process.exitcode == 0
+    assert read_json(two / "models" / "scratch" / "training.json")["compile"]
+    same_files(one, two, "scratch")
 
 
 def test_a_damaged_checkpoint_falls_back(

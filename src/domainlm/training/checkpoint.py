@@ -16,6 +16,7 @@ import torch
 from domainlm.artifacts import atomic_write, read_json, sha256_file, write_json
 from domainlm.console import say
 from domainlm.errors import DomainLMError
+from domainlm.training import distributed
 
 KEEP = 2
 
@@ -27,8 +28,9 @@ class Checkpoints:
         self.folder, self.identity = folder, json.loads(json.dumps(identity))
         if folder.exists():
             self._check(self._read_json(folder / "plan.json").get("identity", {}))
-        for torn in folder.glob(".*.part"):
-            torn.unlink()
+        if distributed.rank() == 0:
+            for torn in folder.glob(".*.part"):
+                torn.unlink()
 
     def _check(self, found: dict[str, Any]) -> None:
         """Raise where these are the checkpoints of something else; remove what is worth nothing."""

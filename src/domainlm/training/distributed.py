@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from domainlm.console import console
+
 PATIENCE = datetime.timedelta(days=14)  # the others wait while process 0 reads a corpus
 
 
@@ -57,8 +59,12 @@ def any_of(flag: bool) -> bool:
 
 def follow(train: Callable[..., Any]) -> None:
     """What all processes but the first do: `train` what process 0 trains, until it leaves."""
-    while (work := shared(None)) is not None:
-        train(*work)
+    console.quiet = True  # process 0 says it; errors are told once this is left
+    try:
+        while (work := shared(None)) is not None:
+            train(*work)
+    finally:
+        console.quiet = False
     dist.destroy_process_group()
 
 

@@ -31,7 +31,7 @@ from domainlm.training import distributed, hardware, models, optimizers, tracker
 from domainlm.training.checkpoint import Checkpoints
 from domainlm.training.energy import NOT_MEASURED, Energy
 from domainlm.training.export import export
-from domainlm.training.loss import Nats, Validation
+from domainlm.training.loss import Validation
 from domainlm.training.plan import Arm, Plan, make_plan
 from domainlm.training.step import Stepper
 from domainlm.training.view import View
@@ -56,10 +56,9 @@ def train(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     stored = checkpoints.plan()
     threads = stored["threads"] if stored else hardware.threads()
     with hardware.steady(device, threads), trackers.opened(root, arm.target) as tracker:
+        plan = distributed.shared(Plan.stored(stored) if stored else make_plan(arm, device))
         if distributed.rank() == 0:
-            plan = Plan.stored(stored) if stored else make_plan(arm, device)
             checkpoints.save_plan(dataclasses.asdict(plan))
-        plan = distributed.shared(plan if distributed.rank() == 0 else None)
         trainer = Trainer(arm, plan, checkpoints, device, tracker)
         with stop_signals() as stop, View(arm.name, plan.steps) as view:
             trainer.run(stop, view)
@@ -119,7 +118,9 @@ class Trainer:
             due = distributed.any_of(time.monotonic() - saved >= pause)
             stopped = not last and distributed.any_of(stop.is_set())
             if self.step in lines or self.step in validations or due or stopped:
+                waiting = time.perf_counter()
                 self.look()  # what is written down is known to be a number
+                self.training_seconds += time.perf_counter() - waiting
             bits = self.validate() if self.step in validations else None
             if self.step in lines:
                 self.write_line(bits)
@@ -200,9 +201,7 @@ class Trainer:
 
     def validate(self) -> float | None:
         """Bits per byte on validation; the best weights so far go to disk at once."""
-        passes = self.plan.passes
-        nats = Nats(self.model, passes.precision)
-        bits = self.validation.bits_per_byte(nats, passes.micro_batch)
+        bits = self.validation.bits_per_byte(self.stepper.local, self.plan.passes.micro_batch)
         if bits is not None and (self.best is None or bits < self.best["bits_per_byte"]):
             self.best = {"step": self.step, "bits_per_byte": bits}
             if self.step < self.plan.steps and distributed.rank() == 0:  # else they are at hand

@@ -40,12 +40,14 @@ class Stepper:
         self.device = next(model.parameters()).device
         if passes.recompute:
             model.gradient_checkpointing_enable({"use_reentrant": False})
+        # First this: it tries the head on a few tokens, which is not to be compiled for.
+        self.local = Nats(model, passes.precision, passes.compile)
         if passes.compile:
             for layer in models.layers(model):  # one compilation serves all: they are alike
                 layer.compile()
-        self.nats: nn.Module = Nats(model, passes.precision, passes.compile)
+        self.nats: nn.Module = self.local
         if distributed.size() > 1:
-            self.nats = DistributedDataParallel(self.nats)
+            self.nats = DistributedDataParallel(self.local)
         self.optimizers = optimizers.build(model, settings)
 
     def step(
