@@ -8,11 +8,14 @@ INSTALLED := .venv/.installed
 demo: $(INSTALLED)
 	$(BIN)/domainlm run demo
 
+# Two files of tests at a time, one thread each: busy threads of two processes wait for each other.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 test-fast: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow and not long"
+	$(TESTS) -m "not slow and not long"
 
 test-long: $(INSTALLED)
 	$(BIN)/python -m pytest -m long

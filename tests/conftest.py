@@ -1,5 +1,6 @@
 """Fixtures that more than one room's tests use, and CI's rule on skips."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -18,11 +19,14 @@ def filings() -> Path:
     if not (SHARED / "unpack.py").is_file():
         pytest.skip(f"real filings left out: {SHARED} is not there")
     target = Path.home() / ".cache" / "domainlm" / "filings"
-    subprocess.run(
-        [sys.executable, str(SHARED / "unpack.py"), "--to", str(target)],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open(target.with_suffix(".lock"), "w") as lock:  # tests run in more than one process
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run(
+            [sys.executable, str(SHARED / "unpack.py"), "--to", str(target)],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
     return target
 
 
