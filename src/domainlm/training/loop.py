@@ -111,8 +111,7 @@ class Trainer:
         saved, pause = time.monotonic(), CHECKPOINT_SECONDS
         stopped = False
         while self.step < self.plan.steps and not stopped:
-            if not self.train_step(stop):
-                stopped = True
+            if stopped := not self.train_step(stop):
                 break
             last = self.step == self.plan.steps
             due = distributed.any_of(time.monotonic() - saved >= pause)
@@ -211,17 +210,13 @@ class Trainer:
     def write_line(self, bits: float | None) -> None:
         """Append a line to the log, to `training.jsonl`, and to the tracker."""
         seconds, joules = self.seconds(), self.joules()
-        speed = self.rate()
         line = {
             "step": self.step,
             "tokens": self.step * self.arm.batch_tokens,
             "seconds": round(seconds, 3),
             "loss": self.loss,
             "validation_bits_per_byte": bits,
-            "tokens_per_second": round(speed, 1),
-            "bytes_per_second": round(speed * self.arm.bytes_per_token, 1),
-            "utilization": round(self.utilization(), 4),
-            "memory_gb": round(hardware.memory_used(self.device) / 1e9, 3),
+            **self.speeds(),
             "watts": None if joules is None or not seconds else round(joules / seconds, 1),
         }
         self.log.append(line)
@@ -269,14 +264,11 @@ class Trainer:
             "optimizer": arm.settings.optimizer,
             "learning_rate": arm.settings.learning_rate,
             "seed": arm.recipe.seed,
-            "tokens_per_second": round(self.rate(), 1),
-            "bytes_per_second": round(self.rate() * arm.bytes_per_token, 1),
-            "utilization": round(self.utilization(), 4),
+            **self.speeds(),
             "peak_flops": plan.peak_flops,
             "utilization_of_vendor_peak": None
             if vendor is None
             else round(self.rate() * arm.flops_per_token / vendor, 4),
-            "memory_gb": round(hardware.memory_used(self.device) / 1e9, 3),
             "predicted_seconds_per_step": plan.seconds_per_step,
         }
 
@@ -288,9 +280,18 @@ class Trainer:
         """Tokens a second of training proper."""
         return self.step * self.arm.batch_tokens / max(self.training_seconds, 1e-9)
 
-    def utilization(self) -> float:
-        """Share of the FLOPs that matrix products were measured to reach on this device."""
-        return self.rate() * self.arm.flops_per_token / self.plan.peak_flops / distributed.size()
+    def speeds(self) -> dict[str, float]:
+        """How fast it is, and the memory it took; for the log and for training.json.
+
+        `utilization` is of the FLOPs that matrix products were measured to reach on this device.
+        """
+        rate, peak = self.rate(), self.plan.peak_flops * distributed.size()
+        return {
+            "tokens_per_second": round(rate, 1),
+            "bytes_per_second": round(rate * self.arm.bytes_per_token, 1),
+            "utilization": round(rate * self.arm.flops_per_token / peak, 4),
+            "memory_gb": round(hardware.memory_used(self.device) / 1e9, 3),
+        }
 
     def joules(self) -> float | None:
         """Energy of all runs together; unknown as soon as it is unknown for one of them."""

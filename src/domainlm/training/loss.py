@@ -1,5 +1,6 @@
 """Nats a token to train by, bits per byte to decide by. Logits never stand in full."""
 
+import functools
 import math
 from typing import Any
 
@@ -34,7 +35,7 @@ class LinearCrossEntropy(torch.autograd.Function):
 
         The products are in the type of `hidden` (bfloat16 under autocast), sums in float32.
         """
-        work = torch.compile(_to_gradient) if compiled else _to_gradient
+        work = _compiled() if compiled else _to_gradient
         matrix = weight.to(hidden.dtype)
         total = hidden.new_zeros((), dtype=torch.float32)
         by_hidden = torch.empty_like(hidden)
@@ -67,6 +68,12 @@ def _to_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     values /= sums
     values.scatter_(1, places, at_targets.exp() / sums - 1)
     return values.to(logits.dtype), (sums.log() - at_targets).sum()
+
+
+@functools.cache
+def _compiled() -> Any:
+    """`_to_gradient` as one kernel, wrapped once and not at every pass."""
+    return torch.compile(_to_gradient)
 
 
 def chunks(rows: int, weight: Tensor) -> list[slice]:
