@@ -18,11 +18,19 @@ from domainlm.pretrained import resolve
 from domainlm.recipe import Evaluate
 
 Precision = Literal["bf16", "fp32"]
-# Dense bfloat16 FLOPs a second as the makers state them (data sheets; nanochat has the same list).
+# Dense bfloat16 FLOPs a second as the makers state them, by the driver's whole name for the device:
+# a part of a name would give a laptop's or a PCIe card's model its larger sibling's figure.
 VENDOR_FLOPS = {
-    "B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12,
-    "L40S": 362e12, "L4": 121e12, "RTX 4090": 165.2e12, "RTX 3090": 71e12,
-}  # fmt: skip
+    "NVIDIA H200": 989e12,
+    "NVIDIA H100 80GB HBM3": 989e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA L4": 121e12,
+    "NVIDIA GeForce RTX 4090": 165.2e12,
+    "NVIDIA GeForce RTX 3090": 71e12,
+}
 
 
 def device() -> torch.device:
@@ -92,8 +100,7 @@ def vendor_flops(where: torch.device, chosen: Precision) -> float | None:
     """FLOPs a second that the maker states, or None: never another device's figure."""
     if where.type != "cuda" or chosen != "bf16":
         return None
-    name = torch.cuda.get_device_name(where)
-    return next((flops for part, flops in VENDOR_FLOPS.items() if part in name), None)
+    return VENDOR_FLOPS.get(torch.cuda.get_device_name(where))
 
 
 # Share of the memory that training may plan with, and tokens a pass beyond which nothing is won:
