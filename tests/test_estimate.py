@@ -115,6 +115,9 @@ def test_warnings(home: Path, tmp_path: Path) -> None:
     none = Run(root, given.recipe, given.manifest, None)
     found, skipped = estimate(none, {"corpus", "tokens"})
     assert "10.0 epochs" in found.warnings[0]
+    for budget in ({"flops": 1e14}, {"minutes": 600.0}):
+        many, _ = estimate(run_of(root, home, {}, compile="off", **budget), {"corpus", "tokens"})
+        assert len(many.warnings) == 1 and "epochs of 5,984 tokens" in many.warnings[0]
     assert skipped == Estimate("continued", warnings=skipped.warnings)
     assert "no stock model" in skipped.warnings[0]
     found, _ = estimate(run_of(root, home, {}, tokens=60), {"corpus", "tokens"})

@@ -213,7 +213,7 @@ def test_the_loss_is_cross_entropy(
     weight = torch.randn(vocabulary, width, generator=draw) * 3
     targets = torch.randint(0, vocabulary, (rows,), generator=draw)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loss, "CHUNK_BYTES", {"cpu": 0})
+        patch.setattr(loss, "CHUNK_BYTES", 0)
         found = fused(hidden, weight, targets)
     x, w = hidden.double().requires_grad_(), weight.to(dtype).double().requires_grad_()
     expected = F.cross_entropy(x @ w.T, targets, reduction="sum")
@@ -232,7 +232,7 @@ def test_logits_never_stand_in_full() -> None:
     with memory.Tally() as tally:
         fused(hidden, weight, torch.zeros(rows, dtype=torch.int64))
     full = 4 * rows * vocabulary
-    assert loss.CHUNK_BYTES["cpu"] < tally.most < full / 2
+    assert loss.CHUNK_BYTES < tally.most < full / 2
     with memory.Tally() as tally:  # the tally does see them where they do
         x = hidden.clone().requires_grad_()
         F.cross_entropy(x @ weight.T, torch.zeros(rows, dtype=torch.int64)).backward()
@@ -270,7 +270,7 @@ def test_a_capped_head_is_found_and_kept(home: Path, scale: float) -> None:
 
 @pytest.mark.parametrize("plain", [True, False])
 def test_each_sums_to_all(home: Path, plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss, "CHUNK_BYTES", {"cpu": 0})
+    monkeypatch.setattr(loss, "CHUNK_BYTES", 0)
     model = models.build(scratch(home).recipe_arm, VOCABULARY, SEPARATOR, 1) if plain else capped()
     nats = Nats(model, "fp32")
     assert nats.plain == plain

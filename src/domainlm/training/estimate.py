@@ -57,13 +57,12 @@ class Estimate:
         if self.tokens:
             epochs = f" ({self.epochs:.2f} epochs)" if self.epochs else ""
             words += [f"{self.tokens:,} tokens{epochs}"]
-        words += [f"{self.memory / 1e9:.1f} GB"] if self.memory else []
+        words += [f"{self.tokens_per_second:,.0f} tokens/s"] if self.tokens_per_second else []
+        words += [f"{self.memory / 1e9:.1f} GB of memory"] if self.memory else []
         if self.seconds is not None:
             span = datetime.timedelta(seconds=max(1, round(self.seconds)))
             words += [f"{'took' if self.took else 'about'} {span}"]
             words += ["energy not measured" if self.kwh is None else f"{self.kwh:.3g} kWh"]
-        elif self.tokens_per_second:
-            words += [f"{self.tokens_per_second:,.0f} tokens/s"]
         words += [f"{self.money:,.2f} {self.currency}"] if self.money is not None else []
         return ", ".join(words)
 
@@ -77,12 +76,15 @@ class Card:
     tokens: tuple[float, float]  # that it reads in a night, at least and at most
 
     def __str__(self) -> str:
-        fits = ", ".join(f"{name} {n or 'does not fit'}" for name, n in self.windows.items())
+        fits = ", ".join(
+            f"{name} fits ({n} window{'s' * (n > 1)} a pass, bf16)" if n else f"{name} does not fit"
+            for name, n in self.windows.items()
+        )
         low, high = (n / 1e9 for n in self.tokens)
         return (
-            f"windows a pass in bf16: {fits}; in {NIGHT} hours {self.largest} would read {low:.2f} "
-            f"to {high:.2f} billion tokens (from {CARD_RATES[0]:,} to {CARD_RATES[1]:,} tokens/s "
-            f"published of GPT-2 124M on one {CARD}, by FLOPs a token)"
+            f"{fits}; in {NIGHT} hours {self.largest} reads {low:.2f} to {high:.2f} billion "
+            f"tokens, if it computes as fast as GPT-2 124M did on one {CARD}: {CARD_RATES[0]:,} to "
+            f"{CARD_RATES[1]:,} tokens/s, published"
         )
 
 
@@ -156,8 +158,6 @@ def _measure(run: Run, arm: Train, cached: bool, facts: dict[str, Any]) -> None:
     facts |= {"micro_batch": passes.micro_batch, "memory": need.peak(passes.micro_batch)}
     if facts["memory"] > hardware.memory(device):
         facts["warnings"] += [f"the machine has {hardware.memory(device) / 1e9:.1f} GB of memory"]
-    if warning := plan.too_many_epochs(design):
-        facts["warnings"] += [warning]
 
     rows = passes.micro_batch
     if device.type == "cpu":
@@ -179,6 +179,8 @@ def _measure(run: Run, arm: Train, cached: bool, facts: dict[str, Any]) -> None:
         seconds *= 1 - plan.COMPILE_GAIN[device.type]
     steps, count, each = plan.shares(design, seconds, there, device)
     facts |= {"steps": steps, "tokens": steps * design.batch_tokens}
+    if warning := plan.too_many_epochs(design, steps):
+        facts["warnings"] += [warning]
     if design.epoch_tokens:
         facts["epochs"] = facts["tokens"] / design.epoch_tokens
     facts["parts"] = parts = {
@@ -226,7 +228,7 @@ def card(run: Run, found: Collection[Estimate]) -> Card | None:
         return plan.Design(Train(name="card", model=name, tokens=1), None, vocabulary, separator=0)
 
     # Counted as on a CPU, whose loss goes by small chunks: a GPU's takes twice its chunk more.
-    room = CARD_MEMORY * hardware.USABLE["cuda"] - 2 * loss.CHUNK_BYTES["cuda"]
+    room = CARD_MEMORY * (hardware.USABLE["cuda"] - 2 * loss.CHUNK_SHARE)
     designs = {name: design(name, _vocabulary(run, None)) for name in CARD_PRESETS}
     windows = {
         name: memory.predict(d.config, d.settings, "bf16", recompute=False).windows(room)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from domainlm.pretrained import resolve
 from domainlm.recipe import Evaluate
@@ -88,6 +89,14 @@ def memory(where: torch.device) -> int:
     return total
 
 
+def memory_free(where: torch.device) -> int:
+    """Bytes that this process may plan with: what nobody holds of a GPU, its share of a machine."""
+    if where.type == "cuda":
+        mine = torch.cuda.memory_reserved(where) - torch.cuda.memory_allocated(where)
+        return int(torch.cuda.mem_get_info(where)[0]) + mine
+    return memory(where) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # torchrun's
+
+
 def memory_used(where: torch.device) -> int:
     """Most bytes of the device's memory that this process has taken so far."""
     if where.type == "cuda":
@@ -144,6 +153,21 @@ def steady(where: torch.device, count: int) -> Iterator[None]:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
+
+
+ATTENTION = [
+    SDPBackend.CUDNN_ATTENTION,
+    SDPBackend.FLASH_ATTENTION,
+    SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.MATH,
+]
+
+
+def attention(where: torch.device) -> contextlib.AbstractContextManager[None]:
+    """The fastest kernel of scaled dot products first: on Hopper that is cuDNN's, not torch's."""
+    if where.type == "cuda":
+        return sdpa_kernel(ATTENTION, set_priority=True)
+    return contextlib.nullcontext()
 
 
 def synchronize(where: torch.device) -> None:

@@ -1,7 +1,9 @@
 """Nats a token to train by, bits per byte to decide by. Logits never stand in full."""
 
+import contextlib
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from domainlm.tokens.shards import Shards
-from domainlm.training import distributed, models
+from domainlm.training import distributed, hardware, models
 from domainlm.training.batches import read_windows
 from domainlm.training.hardware import Precision
 
-CHUNK_BYTES = {"cpu": 2**23, "cuda": 2**29}  # of float32 logits at once: the cache's size, or less
-# than activations take anyway
+CHUNK_BYTES = 2**23  # of float32 logits at once: what a CPU's cache holds
+CHUNK_SHARE = 1 / 16  # of a GPU's memory, where larger products are faster
 
 
 class LinearCrossEntropy(torch.autograd.Function):
@@ -72,13 +74,31 @@ def _to_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 @functools.cache
 def _compiled() -> Any:
-    """`_to_gradient` as one kernel, wrapped once and not at every pass."""
-    return torch.compile(_to_gradient)
+    """The same as one kernel, wrapped once and not at every pass."""
+
+    def to_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        # No scatter: it would be a kernel of its own, and make the others write float32.
+        values, places = logits.float(), targets[:, None]
+        values = values - values.amax(1, keepdim=True)
+        sums = values.exp().sum(1, keepdim=True)
+        is_target = torch.arange(logits.size(1), device=logits.device) == places
+        gradient = values.exp() / sums - is_target.float()
+        losses = sums.log() - values.gather(1, places)
+        return gradient.to(logits.dtype), losses.sum()
+
+    return torch.compile(to_gradient)
+
+
+def chunk_bytes(where: torch.device) -> int:
+    """Bytes of float32 logits that are made at once; as much again is taken in bfloat16."""
+    if where.type == "cpu":
+        return CHUNK_BYTES
+    return min(2**31, int(hardware.memory(where) * CHUNK_SHARE))
 
 
 def chunks(rows: int, weight: Tensor) -> list[slice]:
-    """Slices of `rows` whose float32 logits have at most `CHUNK_BYTES`."""
-    size = max(16, CHUNK_BYTES[weight.device.type] // (4 * len(weight)))
+    """Slices of `rows` whose float32 logits fit the device."""
+    size = max(16, chunk_bytes(weight.device) // (4 * len(weight)))
     return [slice(first, first + size) for first in range(0, rows, size)]
 
 
@@ -95,10 +115,13 @@ class Nats(nn.Module):
         super().__init__()
         self.model, self.precision, self.compiled = model, precision, compiled
         self.plain = models.plain_head(model) if plain is None else plain
+        for module in model.modules():
+            if isinstance(module, nn.Embedding):
+                module.register_forward_hook(_to_autocast)
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Nats of all targets, summed; `inputs` and `targets` are (windows, context) int64."""
-        with self._autocast(inputs):
+        with self._numbers(inputs.device):
             if not self.plain:
                 logits = self.model(input_ids=inputs, use_cache=False).logits
                 return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(),
@@ -112,7 +135,7 @@ class Nats(nn.Module):
     @torch.no_grad()
     def each(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Nats of each target, float32 of the shape of `targets`, without a gradient."""
-        with self._autocast(inputs):
+        with self._numbers(inputs.device):
             if not self.plain:
                 logits = self.model(input_ids=inputs, use_cache=False).logits.flatten(0, 1)
                 pieces = [F.cross_entropy(logits.float(), targets.flatten(), reduction="none")]
@@ -131,9 +154,17 @@ class Nats(nn.Module):
             state = state.bfloat16()
         return state.flatten(0, 1)
 
-    def _autocast(self, inputs: Tensor) -> torch.autocast:
+    @contextlib.contextmanager
+    def _numbers(self, device: torch.device) -> Iterator[None]:
         bf16 = self.precision == "bf16"
-        return torch.autocast(inputs.device.type, torch.bfloat16, enabled=bf16)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16), hardware.attention(device):
+            yield
+
+
+def _to_autocast(module: nn.Module, inputs: Any, found: Tensor) -> Tensor:
+    """What is looked up, in autocast's type: so are then the sums between layers, half to move."""
+    kind = found.device.type
+    return found.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else found
 
 
 class Validation:

@@ -93,13 +93,15 @@ def _peak(
     config: str, context: int, windows: int, precision: Precision, recompute: bool
 ) -> tuple[int, int]:
     """(most bytes of weights, gradients and activations, number of weights) of one pass."""
+    from domainlm.training import models
     from domainlm.training.loss import Nats
 
     values = json.loads(config)
     with FakeTensorMode(), Tally() as tally:
         model = _Auto.from_config(_Config.for_model(**values)).train()
+        models.quicken(model)
         if recompute:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            models.recompute(model)
         for weight in model.parameters():
             tally.count(weight)
             weight.grad = torch.empty_like(weight)

@@ -2,12 +2,23 @@
 
 import functools
 import json
+import types
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, GPT2Config, Lfm2Config
+from transformers import (
+    AttentionInterface,
+    AutoConfig,
+    AutoModelForCausalLM,
+    GPT2Config,
+    Lfm2Config,
+    Qwen3Config,
+)
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.models.lfm2.modeling_lfm2 import Lfm2ShortConv
 from transformers.utils import logging as transformers_logging
 
 from domainlm.artifacts import read_json
@@ -18,6 +29,7 @@ from domainlm.training import presets
 _Auto: Any = AutoModelForCausalLM  # transformers' own types are too narrow for its use
 _GPT2: Any = GPT2Config
 _LFM2: Any = Lfm2Config
+_Qwen3: Any = Qwen3Config
 _logging: Any = transformers_logging
 
 # The function that transformers calls gelu_new, as one kernel instead of eight.
@@ -41,6 +53,7 @@ def configure(arm: Train, vocabulary: int, separator: int) -> Any:
         return _GPT2(
             vocab_size=vocabulary,
             n_positions=context,
+            n_ctx=context,  # only for llama.cpp's converter, which asks for it
             n_embd=preset.width,
             n_layer=preset.layers,
             n_head=preset.heads,
@@ -51,18 +64,25 @@ def configure(arm: Train, vocabulary: int, separator: int) -> Any:
             attn_pdrop=0.0,
             **ids,
         )
-    return _LFM2(
-        vocab_size=vocabulary,
-        max_position_embeddings=context,
-        hidden_size=preset.width,
-        intermediate_size=preset.inner,
-        block_auto_adjust_ff_dim=False,  # the width of the MLP is what it says
-        num_hidden_layers=preset.layers,
-        num_attention_heads=preset.heads,
-        num_key_value_heads=preset.heads,
-        layer_types=[("conv", "conv", "full_attention")[n % 3] for n in range(preset.layers)],
-        tie_word_embeddings=True,  # at these sizes a second matrix would be most of the model
+    shape = {
+        "vocab_size": vocabulary,
+        "max_position_embeddings": context,
+        "hidden_size": preset.width,
+        "intermediate_size": preset.inner,
+        "num_hidden_layers": preset.layers,
+        "num_attention_heads": preset.heads,
+        "num_key_value_heads": preset.heads,
+        "tie_word_embeddings": True,  # at these sizes a second matrix would be most of the model
         **ids,
+    }
+    if preset.family == "qwen3":
+        return _Qwen3(head_dim=preset.width // preset.heads, **shape)
+    return _LFM2(
+        block_auto_adjust_ff_dim=False,  # the width of the MLP is what it says
+        layer_types=[("conv", "conv", "full_attention")[n % 3] for n in range(preset.layers)],
+        conv_dim=preset.width,  # these two only for vLLM, which asks for them
+        block_dim=preset.width,
+        **shape,
     )
 
 
@@ -157,6 +177,62 @@ def layers(model: Any) -> list[nn.Module]:
     count = model.config.num_hidden_layers
     lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
     return list(lists[0]) if lists else []
+
+
+def compilable(model: Any) -> list[nn.Module]:
+    """What torch.compile gets, one by one: the layers, and the norm after them."""
+    apart = (nn.Embedding, nn.ModuleList)
+    rest = [m for m in model.base_model.children() if not isinstance(m, apart)]
+    return layers(model) + [m for m in rest if any(True for _ in m.parameters())]
+
+
+CAUSAL = "causal_sdpa"  # transformers makes no masks for attention whose name it does not know
+AttentionInterface.register(CAUSAL, sdpa_attention_forward)
+
+
+def quicken(model: Any) -> None:
+    """Spare a model two detours of transformers', for whole windows of text: the results stay.
+
+    To find that it needs no mask, it looks at numbers on the device, and the host waits for them in
+    every pass. And it turns the axes of LFM2's short convolutions, for a convolution of one channel
+    a group, which no device is fast at: three products and sums take half the time (lab notes).
+    """
+    kinds = set(getattr(model.config, "layer_types", None) or ())
+    whole = kinds <= {"full_attention", "conv"} and not getattr(model.config, "sliding_window", 0)
+    if whole and model.config._attn_implementation == "sdpa":
+        model.config._attn_implementation = CAUSAL
+    for module in model.modules():
+        if isinstance(module, Lfm2ShortConv):
+            module.forward = types.MethodType(_short_convolution, module)
+
+
+def _short_convolution(
+    self: Any,
+    hidden_states: Tensor,
+    past_key_values: Any = None,
+    attention_mask: Tensor | None = None,
+    **others: Any,
+) -> Tensor:
+    if past_key_values is not None or attention_mask is not None:  # one token at a time; padding
+        stock: Any = Lfm2ShortConv.forward
+        result: Tensor = stock(self, hidden_states, past_key_values, attention_mask, **others)
+        return result
+    before, after, values = self.in_proj(hidden_states).chunk(3, -1)
+    kernel = self.conv.weight[:, 0].T  # (taps, width)
+    time, taps = hidden_states.size(1), len(kernel)
+    padded = F.pad(before * values, (0, 0, taps - 1, 0))
+    total = padded[:, :time] * kernel[0]
+    for tap in range(1, taps):
+        total = torch.addcmul(total, padded[:, tap : tap + time], kernel[tap])
+    if self.conv.bias is not None:
+        total = total + self.conv.bias
+    return self.out_proj(after * total)  # type: ignore[no-any-return]
+
+
+def recompute(model: Any) -> None:
+    """Keep no activations of the layers: they are made again on the way back (Chen et al. 2016)."""
+    before = getattr(model, "gradient_checkpointing_enable", None)  # its name until transformers 6
+    getattr(model, "activation_checkpointing_enable", before)({"use_reentrant": False})
 
 
 @torch.no_grad()

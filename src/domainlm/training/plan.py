@@ -14,7 +14,7 @@ from domainlm.errors import DomainLMError
 from domainlm.pretrained import Pretrained, relocate
 from domainlm.recipe import BUDGETS, Train
 from domainlm.tokens.shards import check_shards, open_shards
-from domainlm.training import distributed, hardware, memory, models, optimizers, presets
+from domainlm.training import distributed, hardware, loss, memory, models, optimizers, presets
 from domainlm.training.batches import Batches
 from domainlm.training.step import Passes, Stepper
 
@@ -43,6 +43,10 @@ class Plan:
     def stored(cls, values: dict[str, Any]) -> "Plan":
         """A plan as it was written down."""
         return cls(**{**values, "passes": Passes(**values["passes"])})
+
+
+class OutOfMemory(DomainLMError):
+    """A pass took more memory than there is, in this process or in another one."""
 
 
 class Design:
@@ -123,16 +127,23 @@ def make_plan(arm: Arm, device: torch.device) -> Plan:
     All processes rehearse together; what process 0 measured counts.
     """
     arm.check_tokens()
-    if warning := too_many_epochs(arm):
-        say(f"  {arm.name}: {warning}", style="yellow")
     if arm.recipe.minutes is None:
         budget_steps(arm, 0.0)  # too small a budget is told before the rehearsal
     passes = distributed.shared(choose_passes(arm.recipe, arm.config, arm.settings, device))
-    model = arm.new_model()
-    size = models.parameters(model)
-    seconds, passes = rehearse(arm, model.to(device), passes)
+    while True:
+        model = arm.new_model().to(device)
+        size = models.parameters(model)
+        try:
+            seconds, passes = rehearse(arm, model, passes)
+            break
+        except OutOfMemory:
+            passes = smaller(arm.name, passes)
+        finally:
+            del model  # before the next one is made
     there = open_shards(arm.tokens, "validation").total
     steps, count, validation = shares(arm, seconds, there, device)
+    if warning := too_many_epochs(arm, steps):
+        say(f"  {arm.name}: {warning}", style="yellow")
     dropped = arm.batches.dropped
     say(
         f"  {arm.name}: {size:,} parameters, {steps:,} steps of {arm.batch_tokens:,} tokens, "
@@ -172,40 +183,73 @@ def shares(
 def choose_passes(
     recipe: Train, config: Any, settings: presets.Settings, device: torch.device
 ) -> Passes:
-    """The micro-batch that fits the device's memory, with recomputed activations if it must be.
+    """The micro-batch that fits the device's free memory, recomputing activations if it must be.
 
-    Raises `DomainLMError` where not even one window fits.
+    The same in all processes. Raises `DomainLMError` where not even one window fits.
     """
     windows = settings.batch_tokens // settings.context
     precision = hardware.precision(recipe.precision, device)
     mine = windows // distributed.size()
     if recipe.micro_batch:
         return Passes(settings.context, windows, min(recipe.micro_batch, mine), precision)
+    rooms = torch.zeros(distributed.size(), dtype=torch.int64)
+    rooms[distributed.rank()] = hardware.memory_free(device)
+    room = int(distributed.summed(rooms).min())  # of the process that has least
     for recompute in (False, True):
         need = memory.predict(config, settings, precision, recompute)
-        fits = need.windows(hardware.memory(device) * hardware.USABLE[device.type])
+        logits = 2 * loss.chunk_bytes(device) if device.type == "cuda" else 0  # else in the need
+        fits = need.windows(room * hardware.USABLE[device.type] - logits)
         if fits >= 1:
             most = max(1, min(fits, hardware.PASS_TOKENS[device.type] // settings.context, mine))
             count = -(-mine // most)
             micro_batch = -(-mine // count)
             return Passes(settings.context, windows, micro_batch, precision, recompute=recompute)
-    raise DomainLMError(
-        f"the model of arm {recipe.name!r} is too large for the memory of this machine",
-        why=f"one window of {settings.context:,} tokens takes {need.peak(1) / 1e9:.1f} GB, "
-        f"recomputing activations; there are {hardware.memory(device) / 1e9:.1f} GB",
+    raise too_large(
+        recipe.name,
+        f"one window of {settings.context:,} tokens takes {need.peak(1) / 1e9:.1f} GB, "
+        f"recomputing activations; there are {room / 1e9:.1f} GB for it",
+    )
+
+
+def smaller(name: str, passes: Passes) -> Passes:
+    """What to try where these ran out of memory: half the windows, at one window recomputation.
+
+    Raises `DomainLMError` where nothing is left to try.
+    """
+    if passes.recompute and passes.micro_batch == 1:
+        raise too_large(
+            name,
+            f"a pass over one window of {passes.context:,} tokens ran out of memory, "
+            "recomputing activations",
+        )
+    found = dataclasses.replace(
+        passes,
+        micro_batch=max(1, passes.micro_batch // 2),
+        recompute=passes.recompute or passes.micro_batch == 1,
+    )
+    say(
+        f"  {name}: out of memory at a micro-batch of {passes.micro_batch}: trying "
+        f"{found.micro_batch}" + (", recomputing activations" if found.recompute else "")
+    )
+    return found
+
+
+def too_large(name: str, why: str) -> DomainLMError:
+    """The error of an arm whose training this machine's memory does not hold."""
+    return DomainLMError(
+        f"the model of arm {name!r} is too large for the memory of this machine",
+        why=why,
         fix="a smaller preset, or a smaller context: --set train.N.context=512",
     )
 
 
-def too_many_epochs(arm: Design) -> str:
-    """A warning where the budget reads the train split too often, else nothing."""
-    if not arm.epoch_tokens:
-        return ""
-    exact = arm.recipe.epochs or (arm.recipe.tokens or 0) / arm.epoch_tokens
-    if exact <= EPOCHS:
+def too_many_epochs(arm: Design, steps: int) -> str:
+    """A warning where `steps` read the train split too often, else nothing."""
+    epochs = steps * arm.batch_tokens / arm.epoch_tokens if arm.epoch_tokens else 0.0
+    if epochs <= EPOCHS:
         return ""
     return (
-        f"{exact:.1f} epochs of {arm.epoch_tokens:,} tokens: after about {EPOCHS} a text read "
+        f"{epochs:,.1f} epochs of {arm.epoch_tokens:,} tokens: after about {EPOCHS} a text read "
         "again teaches little; more text would do more"
     )
 
@@ -236,7 +280,8 @@ def budget_steps(arm: Design, seconds_per_step: float) -> int:
 def rehearse(arm: Arm, model: Any, passes: Passes) -> tuple[float, Passes]:
     """Seconds that a step takes here, and the passes it then had; `model` is used up.
 
-    Compiled where the recipe says so, or where what is saved is more than what compiling costs.
+    Raises `OutOfMemory`, in all processes alike. Compiled where the recipe says so, or where
+    what is saved is more than what compiling costs.
     """
     inputs, targets = arm.batches.batch(0)
     seconds = distributed.shared(measure(Stepper(model, arm.settings, passes), inputs, targets))
@@ -258,23 +303,49 @@ def compiles(recipe: Train, seconds: float, kind: str) -> bool:
 
 
 def measure(stepper: Stepper, inputs: Tensor, targets: Tensor) -> float:
-    """Seconds of a step, of both halves of training in the mean: measured on one pass and two.
+    """Seconds of a step, of both halves of training in the mean: measured on two passes at most.
 
     `inputs` and `targets` are a batch, (windows, context); the rate is 0, so nothing is learned.
     """
     passes = stepper.passes
     rows = min(passes.micro_batch, len(inputs))
     count = -(-passes.windows // distributed.size() // rows)  # passes a step
+    few = min(count, 2)
     lengths = {stepper.settings.short_context, passes.context}
     total = 0.0
     for length in lengths:
         x, y = inputs.reshape(-1, length), targets.reshape(-1, length)
         each = rows * passes.context // length
-        timed(stepper, x[:each], y[:each], 1)  # the first one also compiles
-        one = timed(stepper, x[:each], y[:each], 3)
-        two = timed(stepper, x[: 2 * each], y[: 2 * each], 3) if count > 1 else one
-        total += one + (two - one) * (count - 1)
+        warm(stepper, x[:each], y[:each])
+        total += (last := timed(stepper, x[: few * each], y[: few * each], 3))
+        if count > 2:
+            total += (last - timed(stepper, x[:each], y[:each], 3)) * (count - 2)
     return total / len(lengths)
+
+
+def warm(stepper: Stepper, inputs: Tensor, targets: Tensor) -> None:
+    """A pass beside gradients and moments, the most memory that a step takes; it also compiles.
+
+    Processes exchange nothing in it, so that none waits for one whose memory has run out. Raises
+    `OutOfMemory` in all where it has in one.
+    """
+    full = False
+    optimizers.set_rate(stepper.optimizers, 0.0, optimizers.momentum(0))
+    try:
+        for weight in stepper.model.parameters():
+            weight.grad = torch.zeros_like(weight)
+        for optimizer in stepper.optimizers:
+            optimizer.step()
+        nats = stepper.local(inputs.to(stepper.device), targets.to(stepper.device))
+        torch.autograd.backward(nats)
+    except RuntimeError as error:
+        full = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not full:
+            raise
+    for optimizer in stepper.optimizers:
+        optimizer.zero_grad(set_to_none=True)
+    if distributed.any_of(full):
+        raise OutOfMemory(f"out of memory at a micro-batch of {stepper.passes.micro_batch}")
 
 
 def timed(stepper: Stepper, inputs: Tensor, targets: Tensor, times: int) -> float:

@@ -1,10 +1,10 @@
 """The models that ship with the package, as numbers. Importing this loads no torch.
 
-Two families. `gpt2-*` is the classic (Radford et al. 2019) trained by AdamW: the reference.
-`modern-*` is LFM2's architecture (Liquid AI 2025: gated short convolutions, every third layer
-attention with RoPE and QK-norm, RMSNorm, SwiGLU, tied embeddings) trained by Muon: the default,
-for it was the best at equal time of those that load everywhere (docs/lab-notes.md). Both are stock
-classes of transformers, so whatever loads those loads ours.
+`gpt2-*` is the classic (Radford et al. 2019) trained by AdamW: the reference. `modern-*` is trained
+by Muon, and its architecture is what was best at equal time where its size is trained
+(docs/lab-notes.md): on a CPU LFM2's (Liquid AI 2025: gated short convolutions, every third layer
+attention), on a GPU Qwen3's (2025: all layers attention). Both have RoPE, QK-norm, RMSNorm, SwiGLU
+and tied embeddings. All are stock classes of transformers; what else loads them: docs/loading.md.
 
 Batch and learning rate follow a rule, which the recipe overrides. A batch is about three times the
 square root of the tokens that a model of its size is usually given; Muon's peak rate falls with
@@ -27,7 +27,7 @@ Optimizer = Literal["muon", "adamw"]
 class Preset:
     """A model's shape, and the settings it is trained with unless the recipe says otherwise."""
 
-    family: Literal["gpt2", "modern"]
+    family: Literal["gpt2", "lfm2", "qwen3"]
     width: int  # of the residual stream
     layers: int
     heads: int
@@ -40,15 +40,15 @@ class Preset:
 
 
 # fmt: off
-PRESETS = {  #                     width layers heads inner context short  batch   optimizer  rate
-    "gpt2-tiny":    Preset("gpt2",   192,  4,  3,  768,  256,  256,   4_096, "adamw", 2e-3),
-    "gpt2-small":   Preset("gpt2",   256,  6,  4, 1024,  512,  512,   8_192, "adamw", 1e-3),
-    "gpt2-124m":    Preset("gpt2",   768, 12, 12, 3072, 1024, 1024,  32_768, "adamw", 6e-4),
-    "modern-tiny":  Preset("modern", 192,  4,  3,  512,  256,  256,   4_096, "muon",  6e-3),
-    "modern-small": Preset("modern", 256,  6,  4,  704, 1024,  256,   8_192, "muon",  6e-3),
-    "modern-30m":   Preset("modern", 512,  8,  8, 1408, 1024,  256,  32_768, "muon",  4e-3),
-    "modern-124m":  Preset("modern", 768, 12,  6, 2048, 1024,  256, 131_072, "muon",  3e-3),
-    "modern-350m":  Preset("modern", 1024, 24, 8, 2816, 1024,  256, 262_144, "muon",  3e-3),
+PRESETS = {  #                   width layers heads inner context short  batch   optimizer  rate
+    "gpt2-tiny":    Preset("gpt2",  192,  4,  3,  768,  256,  256,   4_096, "adamw", 2e-3),
+    "gpt2-small":   Preset("gpt2",  256,  6,  4, 1024,  512,  512,   8_192, "adamw", 1e-3),
+    "gpt2-124m":    Preset("gpt2",  768, 12, 12, 3072, 1024, 1024,  32_768, "adamw", 6e-4),
+    "modern-tiny":  Preset("lfm2",  192,  4,  3,  512,  256,  256,   4_096, "muon",  6e-3),
+    "modern-small": Preset("lfm2",  256,  6,  4,  704, 1024,  256,   8_192, "muon",  6e-3),
+    "modern-30m":   Preset("lfm2",  512,  8,  8, 1408, 1024,  256,  32_768, "muon",  4e-3),
+    "modern-124m":  Preset("qwen3", 768, 12,  6, 2048, 1024, 1024, 131_072, "muon",  3e-3),
+    "modern-350m":  Preset("qwen3", 1024, 24, 8, 2816, 1024, 1024, 262_144, "muon",  3e-3),
 }
 # fmt: on
 

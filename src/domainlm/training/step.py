@@ -38,16 +38,18 @@ class Stepper:
     def __init__(self, model: Any, settings: Settings, passes: Passes) -> None:
         self.model, self.settings, self.passes = model.train(), settings, passes
         self.device = next(model.parameters()).device
+        models.quicken(model)
         if passes.recompute:
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            models.recompute(model)
         # First this: it tries the head on a few tokens, which is not to be compiled for.
         self.local = Nats(model, passes.precision, passes.compile)
         if passes.compile:
-            for layer in models.layers(model):  # one compilation serves all: they are alike
-                layer.compile()
+            torch._dynamo.config.recompile_limit = 32  # for each length, kind, and validation
+            for layer in models.compilable(model):  # one compilation serves all that are alike
+                layer.compile(dynamic=False if self.device.type == "cuda" else None)
         self.nats: nn.Module = self.local
         if distributed.size() > 1:
-            self.nats = DistributedDataParallel(self.local)
+            self.nats = DistributedDataParallel(self.local, gradient_as_bucket_view=True)
         self.optimizers = optimizers.build(model, settings)
 
     def step(
