@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 import sys
+import threading
 import time
 import types
 from collections.abc import Iterator
@@ -279,6 +280,88 @@ def test_each_sums_to_all(home: Path, plain: bool, monkeypatch: pytest.MonkeyPat
     each = nats.each(inputs, targets)
     assert each.shape == targets.shape
     torch.testing.assert_close(each.sum(), nats(inputs, targets), rtol=1e-5, atol=1e-4)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 10**6), min_size=2, max_size=60), st.floats(0.01, 0.99))
+def test_chances_sum_to_the_count(frequencies: list[int], share: float) -> None:
+    counts, count = torch.tensor(frequencies), 1 + int(share * (len(frequencies) - 1))
+    found = loss.chances(counts, count)
+    assert float(found.max()) <= 1.0 and float(found.min()) > 0.0
+    assert float(found.sum()) == pytest.approx(count, rel=1e-3)
+    order = counts.argsort()
+    assert bool((found[order].diff() >= 0).all())  # what is frequent is never less likely
+
+
+def test_candidates_stand_for_all_ids() -> None:
+    torch.manual_seed(1)
+    rows, width, vocabulary = 6, 4, 200
+    hidden, weight = torch.randn(rows, width) / 4, torch.randn(vocabulary, width)
+    targets = torch.randint(0, 20, (rows,))
+    odds = loss.chances(1000 / torch.arange(1, vocabulary + 1), 50)
+    expected = (hidden @ weight.T).exp().sum(1)
+    sums = torch.zeros(rows)
+    for _ in range(2_000):
+        rows_, places, shift = loss.Candidates.of(targets, odds)
+        assert torch.equal(rows_[places[targets]], targets)
+        assert bool((shift[places[targets]] == 0).all())
+        sums += (hidden @ weight[rows_].T + shift).exp().sum(1) / 2_000
+    torch.testing.assert_close(sums, expected, rtol=0.03, atol=0.0)
+
+
+def test_with_every_id_a_candidate_it_is_the_whole_loss(home: Path) -> None:
+    model = models.build(scratch(home).recipe_arm, VOCABULARY, SEPARATOR, 1)
+    nats = Nats(model, "fp32")
+    tokens = torch.randint(1, VOCABULARY, (3, CONTEXT + 1))
+    inputs, targets = tokens[:, :-1], tokens[:, 1:]
+    everything = loss.Candidates.of(targets, torch.ones(VOCABULARY))
+    for candidates in (None, everything):
+        torch.autograd.backward(nats(inputs, targets, candidates))
+    twice = models.head(model).grad
+    model.zero_grad()
+    torch.autograd.backward(nats(inputs, targets))
+    torch.testing.assert_close(twice, 2 * models.head(model).grad)
+
+
+def test_the_micro_batch_changes_nothing_with_candidates(home: Path) -> None:
+    found = []
+    tokens = torch.randint(1, VOCABULARY, (8, CONTEXT + 1))
+    for micro_batch in (2, 8):
+        given = stepper(home, micro_batch)
+        given.sampling = True
+        torch.manual_seed(3)
+        step = given.step(tokens[:, :-1], tokens[:, 1:], 0.01, 0.9, threading.Event())
+        found += [(step, models.head(given.model).detach())]
+    assert not torch.isnan(found[0][0]).any()
+    torch.testing.assert_close(found[0], found[1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_a_quickened_model_is_the_same_model(bias: bool) -> None:
+    from transformers import Lfm2Config, Lfm2ForCausalLM
+
+    torch.manual_seed(2)
+    kinds = ["conv", "full_attention", "conv"]
+    model = Lfm2ForCausalLM(
+        Lfm2Config(
+            vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=3,
+            block_auto_adjust_ff_dim=False, num_attention_heads=2, num_key_value_heads=2,
+            layer_types=kinds, conv_bias=bias, bos_token_id=0, eos_token_id=0, pad_token_id=None,
+        )
+    )  # fmt: skip
+    if bias:
+        torch.nn.init.normal_(model.model.layers[0].conv.conv.bias)
+    ids, found = torch.randint(0, 50, (2, 20)), []
+    for _ in range(2):
+        model.zero_grad()
+        logits = model(input_ids=ids, use_cache=False).logits
+        torch.autograd.backward(logits.square().sum())
+        found.append([logits.detach(), *(p.grad.clone() for p in model.parameters())])
+        models.quicken(model)
+    torch.testing.assert_close(found[0], found[1])
+    steps = model.generate(ids[:, :5], max_new_tokens=5, do_sample=False, use_cache=True)
+    again = model.generate(ids[:, :5], max_new_tokens=5, do_sample=False, use_cache=False)
+    assert torch.equal(steps, again)
 
 
 # Memory -------------------------------------------------------------------------------------------

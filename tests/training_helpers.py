@@ -95,6 +95,7 @@ class Arguments(dict[str, Any]):
 def scratch(home: Path, **changes: Any) -> Arguments:
     values: dict[str, Any] = {"name": "scratch", "model": str(home / "config.json")}
     values |= {"context": CONTEXT, "batch_tokens": 128, "optimizer": "muon", "learning_rate": 0.01}
+    values |= {"candidates": 100}
     if not set(changes) & {"epochs", "flops", "minutes"}:
         values["tokens"] = 128 * 24
     return Arguments(arm=Train.model_validate(values | changes).model_dump(mode="json"))

@@ -1,14 +1,14 @@
 """What a GPU makes of the package's own training step, in one call of under ten minutes.
 
-    python benchmarks/gpu/run.py [--tokens FOLDER] [--race SECONDS] [--out FOLDER]
-    python benchmarks/gpu/run.py --train MINUTES --tokens FOLDER [--score FILE.npz] [--out FOLDER]
+    python benchmarks/gpu/run.py [--tokens FOLDER] [--nanogpt FOLDER] [--race SECONDS] [--out DIR]
+    python benchmarks/gpu/run.py --train MINUTES --tokens FOLDER [--score FILE.npz] [--out DIR]
 
 It runs from a checkout and needs torch, transformers and numpy alone. The parts: `device` (peak of
-matrix products, measured and the maker's), `recipes` (both 124M models, eager and compiled),
-`loss` (the fused loss against plain cross-entropy), `race` (the modern recipe against GPT-2 with
-AdamW on the same real tokens, to an equal loss) and `sweep` (micro-batches). `gpu.json` in the
-folder is written anew after every row, so that a machine taken away early loses only what was not
-yet measured.
+matrix products, measured and the maker's), `recipes` (both 124M models, eager and compiled), `peer`
+(nanoGPT's model and step, from a checkout of it), `loss` (the fused loss against plain
+cross-entropy), `race` (the modern recipe against GPT-2 with AdamW on the same real tokens, to an
+equal loss) and `sweep` (micro-batches). `gpu.json` in the folder is written anew after every row,
+so that a machine taken away early loses only what was not yet measured.
 
 `--train` trains modern-124m by the package's own loop on FOLDER (made by pack.py), scores the
 documents of FILE.npz in nats and writes some samples; logs come back, the weights do not. Tokens/s
@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("device", "recipes", "loss", "race", "sweep")
+PARTS = ("device", "recipes", "peer", "loss", "race", "sweep")
 LIMITS = {"recipes": 220.0, "loss": 40.0, "sweep": 120.0}  # seconds; no row begins after them
 WHOLE = 520.0  # seconds, of all parts
 BAR = 550_000  # tokens/s of GPT-2 124M on one H200
@@ -222,6 +222,60 @@ def steps(stepper: Stepper, batches: Batches, length: int, count: int) -> None:
         raise DomainLMError(f"a step ended in {found}: what is measured is no training")
 
 
+def peer_part(job: Job) -> Iterator[Row]:
+    """nanoGPT's GPT-2 as its train.py steps it on a GPU: compiled whole, bf16, fused AdamW."""
+    if not job.given.nanogpt:
+        raise DomainLMError("there is no nanoGPT", fix="--nanogpt FOLDER, a checkout")
+    free()
+    sys.path.insert(0, str(job.given.nanogpt))
+    from model import GPT, GPTConfig
+
+    compiled, on_gpu = job.given.compile[-1], job.device.type == "cuda"
+    shape = {"vocab_size": next(iter(job.presets.values())), "bias": False, "dropout": 0.0}
+    shape |= {"block_size": 1024, "n_layer": 12, "n_head": 12, "n_embd": 768}
+    windows = MICRO_BATCHES[0]
+    if job.given.smoke:
+        shape |= {"block_size": 32, "n_layer": 2, "n_head": 2, "n_embd": 64}
+        windows = 2
+    plain = GPT(GPTConfig(**shape)).to(job.device)
+    optimizer = plain.configure_optimizers(0.1, 6e-4, (0.9, 0.95), job.device.type)
+    model: Any = torch.compile(plain) if compiled else plain
+    context, generator = shape["block_size"], np.random.default_rng(1)
+    ids = generator.integers(shape["vocab_size"], size=2**21, dtype=np.uint16)
+
+    def rows(starts: Any, ahead: int) -> torch.Tensor:
+        found = [torch.from_numpy(ids[s + ahead :][:context].astype(np.int64)) for s in starts]
+        batch = torch.stack(found)
+        return batch.pin_memory().to(job.device, non_blocking=True) if on_gpu else batch
+
+    def work(count: int) -> None:
+        for _ in range(count):
+            starts = generator.integers(len(ids) - context - 1, size=windows)
+            inputs, targets = rows(starts, 0), rows(starts, 1)
+            with torch.autocast(job.device.type, torch.bfloat16, enabled=job.precision == "bf16"):
+                _, loss = model(inputs, targets)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    first, two = (hardware.seconds(lambda n=n: work(n), job.device) for n in (1, 2))
+    count = max(1, math.ceil(job.given.seconds / 3 / (two / 2)))
+    rounds = [
+        count * windows * context / hardware.seconds(lambda: work(count), job.device)
+        for _ in range(3)
+    ]
+    yield {
+        "model": "nanoGPT",
+        "compile": compiled,
+        "micro_batch": windows,
+        "tokens_per_second": round(statistics.median(rounds)),
+        "memory_gb": round(hardware.memory_used(job.device) / 1e9, 2) if on_gpu else None,
+        "first_step_seconds": round(first, 2),
+        "rounds": [round(r) for r in rounds],
+    }
+
+
 def loss_part(job: Job) -> Iterator[Row]:
     """Forward and backward from the last hidden state: fused against plain, eager and compiled."""
     free()
@@ -366,8 +420,8 @@ def score(job: Job, folder: Path) -> Iterator[Row]:
         yield {"prompt": tokenizer.decode(row[:32]), "text": tokenizer.decode(after)}
 
 
-WORK = {"device": device_part, "recipes": recipes_part, "loss": loss_part, "race": race_part,
-        "sweep": sweep_part, "train": train_part}  # fmt: skip
+WORK = {"device": device_part, "recipes": recipes_part, "peer": peer_part, "loss": loss_part,
+        "race": race_part, "sweep": sweep_part, "train": train_part}  # fmt: skip
 
 
 def main() -> None:
@@ -378,6 +432,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", choices=("eager", "compiled"), help="default: both")
     parser.add_argument("--seconds", type=float, help="to measure a rate for (default: 4)")
     parser.add_argument("--race", type=float, help="seconds a side (default: 60)")
+    parser.add_argument("--nanogpt", type=Path, help="a checkout of karpathy/nanoGPT")
     parser.add_argument("--train", type=float, help="minutes of training")
     parser.add_argument("--score", type=Path, help="held-out.npz of pack.py, scored after --train")
     parser.add_argument("--smoke", action="store_true", help="a tiny shape, a moment a part")

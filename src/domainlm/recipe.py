@@ -189,6 +189,9 @@ class Train(Part):
     short_context: int | None = Field(
         None, ge=16, description="tokens of context in the first half of the steps (a divisor)"
     )
+    candidates: int | None = Field(
+        None, ge=0, description="ids a loss looks at in the first steps (sampled softmax; 0: all)"
+    )
     batch_tokens: int | None = Field(None, ge=16, description="global batch in tokens")
     optimizer: Literal["muon", "adamw"] | None = Field(None, description="default: the preset's")
     learning_rate: float | None = Field(None, gt=0, description="peak (default: the preset's)")

@@ -162,12 +162,15 @@ def _measure(run: Run, arm: Train, cached: bool, facts: dict[str, Any]) -> None:
     rows = passes.micro_batch
     if device.type == "cpu":
         rows = max(1, min(rows, int(PASS_FLOPS / design.flops_per_token / context)))
-    tokens = torch.randint(config.vocab_size, (min(2 * rows, passes.windows), context))
+    often = 1 / torch.arange(1.0, config.vocab_size + 1)  # Zipf's law, about
+    windows = min(2 * rows, passes.windows)
+    tokens = often.multinomial(windows * context, replacement=True).view(windows, context)
     with hardware.steady(device, hardware.threads()):
         began = time.perf_counter()
         model = design.new_model().to(device)
         built, meter = time.perf_counter(), Energy(device)
-        stepper = Stepper(model, settings, dataclasses.replace(passes, micro_batch=rows))
+        stepper = Stepper(model, settings, dataclasses.replace(passes, micro_batch=rows),
+                          1e9 * often)  # fmt: skip
         seconds = plan.measure(stepper, tokens, tokens)
         rehearsed, joules = time.perf_counter() - built, meter.joules()
     facts["tokens_per_second"] = design.batch_tokens / seconds

@@ -84,7 +84,7 @@ class Trainer:
         self.tracker = tracker
         state = checkpoints.newest()
         self.model = arm.new_model().to(device)
-        self.stepper = Stepper(self.model, arm.settings, plan.passes)
+        self.stepper = Stepper(self.model, arm.settings, plan.passes, arm.frequencies())
         shards, lengths = open_shards(arm.tokens, "validation"), token_bytes(arm.tokens)
         self.validation = Validation(shards, lengths, arm.context, plan.validation_tokens)
         self.energy = Energy(device)
@@ -149,8 +149,9 @@ class Trainer:
         inputs, targets = self.arm.batches.batch(
             self.step, slice(distributed.rank(), None, distributed.size())
         )
-        if 2 * self.step < self.plan.steps:  # short context first, cheaper (Li et al. 2022)
-            inputs, targets = (x.reshape(-1, settings.short_context) for x in (inputs, targets))
+        phase = settings.phase(self.step / self.plan.steps)
+        inputs, targets = (x.reshape(-1, phase.context) for x in (inputs, targets))
+        self.stepper.sampling = phase.candidates > 0
         share = optimizers.schedule(self.step, self.plan.steps, recipe)
         rate, momentum = settings.learning_rate * share, optimizers.momentum(self.step)
         before, self.pending = self.pending, None

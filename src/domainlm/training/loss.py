@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +31,17 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, compiled: bool
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        compiled: bool,
+        shift: Tensor | None = None,
     ) -> Tensor:
         """`hidden` (n, width), `weight` (vocabulary, width), `targets` (n,) int64: nats, summed.
 
-        The products are in the type of `hidden` (bfloat16 under autocast), sums in float32.
+        `shift` (vocabulary,) is added to all logits. The products are in the type of `hidden`
+        (bfloat16 under autocast), sums in float32.
         """
         work = _compiled() if compiled else _to_gradient
         matrix = weight.to(hidden.dtype)
@@ -43,7 +49,9 @@ class LinearCrossEntropy(torch.autograd.Function):
         by_hidden = torch.empty_like(hidden)
         by_weight = torch.zeros_like(weight)
         for rows in chunks(len(hidden), weight):
-            logits, losses = work(hidden[rows] @ matrix.T, targets[rows])
+            logits = hidden[rows] @ matrix.T
+            logits = logits if shift is None else logits.add_(shift)
+            logits, losses = work(logits, targets[rows])
             total += losses
             torch.mm(logits, matrix, out=by_hidden[rows])
             if logits.dtype == by_weight.dtype:
@@ -54,10 +62,10 @@ class LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         """Both gradients, scaled by what comes from above."""
         by_hidden, by_weight = ctx.saved_tensors
-        return by_hidden * gradients[0], by_weight * gradients[0], None, None
+        return by_hidden * gradients[0], by_weight * gradients[0], None, None, None
 
 
 def _to_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,6 +110,41 @@ def chunks(rows: int, weight: Tensor) -> list[slice]:
     return [slice(first, first + size) for first in range(0, rows, size)]
 
 
+class Candidates(NamedTuple):
+    """The ids that a loss looks at, out of the vocabulary: a sampled softmax (Jean et al. 2015)."""
+
+    rows: Tensor  # (k,) int64
+    places: Tensor  # (vocabulary,) int64: where in `rows` an id stands
+    shift: Tensor  # (k,) float32: -log of the chance to be here, 0 for what is here for certain
+
+    @classmethod
+    def of(cls, targets: Tensor, chances: Tensor) -> "Candidates":
+        """All the `targets` of a step, and each other id with its chance, (vocabulary,) float32.
+
+        With the shift, the sum over the ids here is in the mean the sum over all. All processes
+        choose the same.
+        """
+        chosen = torch.rand(chances.shape, device=chances.device) < chances
+        wanted = torch.zeros_like(chances)
+        wanted[targets.flatten()] = 1.0
+        certain = distributed.summed(wanted) > 0
+        rows = (chosen | certain).nonzero()[:, 0]
+        places = torch.zeros(len(chances), dtype=torch.int64, device=chances.device)
+        places[rows] = torch.arange(len(rows), device=chances.device)
+        return cls(rows, places, torch.where(certain[rows], 0.0, -chances[rows].log()))
+
+
+def chances(frequencies: Tensor, count: int) -> Tensor:
+    """A chance for each id, in proportion to its frequency and at most 1, that sum to `count`."""
+    shares = (frequencies.double() + 1) / (frequencies.double() + 1).sum()
+    low, high = 0.0, 2.0 / float(shares.min())
+    for _ in range(100):
+        middle = (low + high) / 2
+        enough = float((middle * shares).clamp(max=1).sum()) > count
+        low, high = (low, middle) if enough else (middle, high)
+    return (low * shares).clamp(max=1).float()
+
+
 class Nats(nn.Module):
     """A causal model together with its loss."""
 
@@ -119,17 +162,22 @@ class Nats(nn.Module):
             if isinstance(module, nn.Embedding):
                 module.register_forward_hook(_to_autocast)
 
-    def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        self, inputs: Tensor, targets: Tensor, candidates: Candidates | None = None
+    ) -> Tensor:
         """Nats of all targets, summed; `inputs` and `targets` are (windows, context) int64."""
         with self._numbers(inputs.device):
             if not self.plain:
                 logits = self.model(input_ids=inputs, use_cache=False).logits
                 return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(),
                                        reduction="sum")  # fmt: skip
-            hidden = self._hidden(inputs)
-            weight = models.head(self.model)
+            hidden, targets = self._hidden(inputs), targets.flatten()
+            weight, shift = models.head(self.model), None
+            if candidates:
+                weight, shift = weight.index_select(0, candidates.rows), candidates.shift
+                targets = candidates.places[targets]
             apply: Any = LinearCrossEntropy.apply
-            total: Tensor = apply(hidden, weight, targets.flatten(), self.compiled)
+            total: Tensor = apply(hidden, weight, targets, self.compiled, shift)
             return total
 
     @torch.no_grad()

@@ -231,8 +231,10 @@ def _short_convolution(
 
 def recompute(model: Any) -> None:
     """Keep no activations of the layers: they are made again on the way back (Chen et al. 2016)."""
-    before = getattr(model, "gradient_checkpointing_enable", None)  # its name until transformers 6
-    getattr(model, "activation_checkpointing_enable", before)({"use_reentrant": False})
+    name = "activation_checkpointing_enable"
+    if not hasattr(model, name):  # transformers before 5.23
+        name = "gradient_checkpointing_enable"
+    getattr(model, name)({"use_reentrant": False})
 
 
 @torch.no_grad()
@@ -257,18 +259,20 @@ def plain_head(model: Any) -> bool:
     return torch.allclose(plain, logits.float(), 1e-3, 1e-4 * large)
 
 
-def flops_per_token(config: Any, context: int) -> float:
+def flops_per_token(config: Any, context: int, candidates: int = 0) -> float:
     """Training FLOPs a token: 6 N + 12 L H Q T (PaLM, Chowdhery et al. 2022, appendix B).
 
     N counts what is multiplied: all but the lookups, the head included. L layers, H heads of
     width Q, T tokens of context; attention counted without the causal saving, as is the custom. Of
-    models with short convolutions only the layers with attention count here.
+    models with short convolutions only the layers with attention count here. Where the loss looks
+    at `candidates` alone, only their rows of the head count.
     """
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     kinds = getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers
     attention: float = 12 * sum(kind != "conv" for kind in kinds) * heads * width * context
-    return 6.0 * _multiplied(json.dumps(config.to_dict(), default=str)) + attention
+    unused = max(0, config.vocab_size - candidates) * config.hidden_size if candidates else 0
+    return 6.0 * (_multiplied(json.dumps(config.to_dict(), default=str)) - unused) + attention
 
 
 @functools.lru_cache(maxsize=16)

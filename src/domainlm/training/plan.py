@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +25,8 @@ EPOCHS = 4  # beyond so many, repeated text is worth less and less (Muennighoff 
 COMPILE_SECONDS = {"cpu": 45.0, "cuda": 90.0}  # what torch.compile takes before the first step
 COMPILE_GAIN = {"cpu": 0.05, "cuda": 0.3}  # of the time of a step, expected
 PATIENCE = 2.0  # seconds, of measuring one pass again and again
-FORMAT = 2  # of plan and checkpoints: others are not gone on with
+COUNTED = 20_000_000  # tokens that tell how often an id occurs
+FORMAT = 3  # of plan and checkpoints: others are not gone on with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,8 +69,9 @@ class Design:
         self.windows = self.settings.batch_tokens // self.context
         self.batch_tokens = self.windows * self.context
         check_windows(self.name, self.windows)
-        contexts = (self.settings.short_context, self.context)  # half of the steps each
-        self.flops_per_token = sum(models.flops_per_token(self.config, c) for c in contexts) / 2
+        self.flops_per_token = self.settings.mean(
+            lambda phase: models.flops_per_token(self.config, phase.context, phase.candidates)
+        )
 
     def new_model(self) -> Any:
         """The model as it is before the first step, in float32, on the CPU."""
@@ -95,6 +98,13 @@ class Arm(Design):
         self.identity = {"format": FORMAT, **arguments["arm"], "init": init or ""}
         self.identity["config"] = arguments.get("config_sha256", "")
         self.identity["tokens in"] = sha256_file(self.tokens / "index.json")
+
+    def frequencies(self) -> Tensor | None:
+        """How often each id stands in the first tokens of train, where that is asked for."""
+        if not self.settings.candidates:
+            return None
+        ids = self.shards.window(0, min(self.shards.total, COUNTED))
+        return torch.from_numpy(np.bincount(ids, minlength=self.config.vocab_size))
 
     def check_tokens(self) -> None:
         """Raise where a shard is not the one that the index speaks of, or holds unknown ids."""
@@ -284,11 +294,13 @@ def rehearse(arm: Arm, model: Any, passes: Passes) -> tuple[float, Passes]:
     what is saved is more than what compiling costs.
     """
     inputs, targets = arm.batches.batch(0)
-    seconds = distributed.shared(measure(Stepper(model, arm.settings, passes), inputs, targets))
+    counts = arm.frequencies()
+    stepper = Stepper(model, arm.settings, passes, counts)
+    seconds = distributed.shared(measure(stepper, inputs, targets))
     kind = next(model.parameters()).device.type
     if compiles(arm.recipe, seconds * budget_steps(arm, seconds), kind):
         compiled = dataclasses.replace(passes, compile=True)
-        stepper = Stepper(model, arm.settings, compiled)
+        stepper = Stepper(model, arm.settings, compiled, counts)
         faster = distributed.shared(measure(stepper, inputs, targets))
         if faster < seconds or arm.recipe.compile == "on":
             return faster, compiled
@@ -303,7 +315,7 @@ def compiles(recipe: Train, seconds: float, kind: str) -> bool:
 
 
 def measure(stepper: Stepper, inputs: Tensor, targets: Tensor) -> float:
-    """Seconds of a step, of both halves of training in the mean: measured on two passes at most.
+    """Seconds of a step, in the mean over the phases of training: measured on two passes at most.
 
     `inputs` and `targets` are a batch, (windows, context); the rate is 0, so nothing is learned.
     """
@@ -311,16 +323,18 @@ def measure(stepper: Stepper, inputs: Tensor, targets: Tensor) -> float:
     rows = min(passes.micro_batch, len(inputs))
     count = -(-passes.windows // distributed.size() // rows)  # passes a step
     few = min(count, 2)
-    lengths = {stepper.settings.short_context, passes.context}
-    total = 0.0
-    for length in lengths:
-        x, y = inputs.reshape(-1, length), targets.reshape(-1, length)
-        each = rows * passes.context // length
+
+    def seconds(phase: presets.Phase) -> float:
+        x, y = (ids.reshape(-1, phase.context) for ids in (inputs, targets))
+        each = rows * passes.context // phase.context
+        stepper.sampling = phase.candidates > 0
         warm(stepper, x[:each], y[:each])
-        total += (last := timed(stepper, x[: few * each], y[: few * each], 3))
-        if count > 2:
-            total += (last - timed(stepper, x[:each], y[:each], 3)) * (count - 2)
-    return total / len(lengths)
+        last = timed(stepper, x[: few * each], y[: few * each], 3)
+        if count <= 2:
+            return last
+        return last + (last - timed(stepper, x[:each], y[:each], 3)) * (count - 2)
+
+    return stepper.settings.mean(seconds)
 
 
 def warm(stepper: Stepper, inputs: Tensor, targets: Tensor) -> None:

@@ -14,6 +14,7 @@ batch where a recipe gives another one (Malladi et al. 2022).
 
 import dataclasses
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +38,7 @@ class Preset:
     batch_tokens: int  # tokens an optimizer step
     optimizer: Optimizer
     learning_rate: float  # peak
+    candidates: int = 0  # of the sampled softmax; 0: the loss looks at all ids
 
 
 # fmt: off
@@ -45,15 +47,25 @@ PRESETS = {  #                   width layers heads inner context short  batch  
     "gpt2-small":   Preset("gpt2",  256,  6,  4, 1024,  512,  512,   8_192, "adamw", 1e-3),
     "gpt2-124m":    Preset("gpt2",  768, 12, 12, 3072, 1024, 1024,  32_768, "adamw", 6e-4),
     "modern-tiny":  Preset("lfm2",  192,  4,  3,  512,  256,  256,   4_096, "muon",  6e-3),
-    "modern-small": Preset("lfm2",  256,  6,  4,  704, 1024,  256,   8_192, "muon",  6e-3),
+    "modern-small": Preset("lfm2",  256,  6,  4,  704, 1024,  256,   8_192, "muon",  6e-3, 1_536),
     "modern-30m":   Preset("lfm2",  512,  8,  8, 1408, 1024,  256,  32_768, "muon",  4e-3),
     "modern-124m":  Preset("qwen3", 768, 12,  6, 2048, 1024, 1024, 131_072, "muon",  3e-3),
     "modern-350m":  Preset("qwen3", 1024, 24, 8, 2816, 1024, 1024, 262_144, "muon",  3e-3),
 }
 # fmt: on
 
+SHORT, SAMPLED = 0.5, 0.8  # shares of the steps with a short context, and with candidates
 SHARED_WINDOW = 512  # tokens: context where neither preset nor recipe gives one
 WEIGHT_DECAY = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """A part of training, from the end of the one before to the share `until` of all steps."""
+
+    until: float
+    context: int  # tokens that a window is cut to
+    candidates: int  # ids that the loss of a pass looks at, about; 0: all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +77,29 @@ class Settings:
     batch_tokens: int
     optimizer: Optimizer
     learning_rate: float
+    candidates: int = 0
     weight_decay: float = WEIGHT_DECAY
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """First what is cheap: short context (Li et al. 2022) and a sampled softmax."""
+        cheap = Phase(SHORT, self.short_context, self.candidates)
+        longer = Phase(SAMPLED, self.context, self.candidates)
+        return cheap, longer, Phase(1.0, self.context, 0)
+
+    def phase(self, done: float) -> Phase:
+        """The phase of a step before which the share `done` of all steps is done."""
+        return next(phase for phase in self.phases if done < phase.until)
+
+    def mean(self, of: Callable[[Phase], float]) -> float:
+        """The mean over all steps of what depends on the phase."""
+        begins = (0.0, *(phase.until for phase in self.phases))
+        shares = zip(self.phases, begins, strict=False)
+        alike: dict[tuple[int, int], float] = {}  # asked once for phases that do the same
+        for phase, begin in shares:
+            key = phase.context, phase.candidates
+            alike[key] = alike.get(key, 0.0) + phase.until - begin
+        return sum(share * of(Phase(1.0, *key)) for key, share in alike.items())
 
 
 def check(arm: Train) -> Preset | None:
@@ -117,7 +151,12 @@ def settings(arm: Train, longest: int) -> Settings:
             exit_code=USAGE,
         )
     return Settings(
-        context, short, batch, arm.optimizer or preset.optimizer, arm.learning_rate or rate
+        context,
+        short,
+        batch,
+        arm.optimizer or preset.optimizer,
+        arm.learning_rate or rate,
+        preset.candidates if arm.candidates is None else arm.candidates,
     )
 
 

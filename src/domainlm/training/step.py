@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from domainlm.training import distributed, hardware, models, optimizers
-from domainlm.training.loss import Nats
+from domainlm.training.loss import Candidates, Nats, chances
 from domainlm.training.presets import Settings
 
 CLIP = 1.0  # norm of the gradient
@@ -35,7 +35,10 @@ class Passes:
 class Stepper:
     """A model, its optimizers, and the step that changes them."""
 
-    def __init__(self, model: Any, settings: Settings, passes: Passes) -> None:
+    def __init__(
+        self, model: Any, settings: Settings, passes: Passes, frequencies: Tensor | None = None
+    ) -> None:
+        """`frequencies` (vocabulary,) of the ids in the text: what a sampled softmax goes by."""
         self.model, self.settings, self.passes = model.train(), settings, passes
         self.device = next(model.parameters()).device
         models.quicken(model)
@@ -51,6 +54,12 @@ class Stepper:
         if distributed.size() > 1:
             self.nats = DistributedDataParallel(self.local, gradient_as_bucket_view=True)
         self.optimizers = optimizers.build(model, settings)
+        self.sampling = False  # whether the loss looks at candidates only
+        self.chances: Tensor | None = None
+        vocabulary = len(models.head(model))
+        if self.local.plain and 0 < settings.candidates < vocabulary:
+            counts = torch.ones(vocabulary) if frequencies is None else frequencies
+            self.chances = chances(counts, settings.candidates).to(self.device)
 
     def step(
         self, inputs: Tensor, targets: Tensor, rate: float, momentum: float, stop: threading.Event
@@ -67,6 +76,9 @@ class Stepper:
         tokens = self.passes.windows * self.passes.context
         micro_batch = self.passes.micro_batch * self.passes.context // inputs.size(1)
         pieces = range(0, len(inputs), micro_batch)
+        candidates = None
+        if self.sampling and self.chances is not None:
+            candidates = Candidates.of(targets, self.chances)
         for first in pieces:
             if stop.is_set() and distributed.size() == 1:
                 for optimizer in self.optimizers:
@@ -74,7 +86,7 @@ class Stepper:
                 return None
             rows = slice(first, first + micro_batch)
             with self._alone(first != pieces[-1]):
-                loss = self.nats(inputs[rows], targets[rows]) / tokens
+                loss = self.nats(inputs[rows], targets[rows], candidates) / tokens
                 # DDP takes the mean over processes; what is wanted is the sum.
                 torch.autograd.backward(loss * distributed.size())
             total += loss.detach()
