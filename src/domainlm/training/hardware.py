@@ -155,18 +155,11 @@ def steady(where: torch.device, count: int) -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 
 
-ATTENTION = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
-
-
 def attention(where: torch.device) -> contextlib.AbstractContextManager[None]:
-    """The fastest kernel of scaled dot products first: on Hopper that is cuDNN's, not torch's."""
-    if where.type == "cuda":
-        return sdpa_kernel(ATTENTION, set_priority=True)
+    """cuDNN's kernel of scaled dot products first where it is the fastest: from Hopper on."""
+    if where.type == "cuda" and torch.cuda.get_device_capability(where) >= (9, 0):
+        rest = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+        return sdpa_kernel([SDPBackend.CUDNN_ATTENTION, *rest], set_priority=True)
     return contextlib.nullcontext()
 
 
