@@ -156,7 +156,7 @@ def steady(where: torch.device, count: int) -> Iterator[None]:
 
 
 def attention(where: torch.device) -> contextlib.AbstractContextManager[None]:
-    """cuDNN's kernel of scaled dot products first where it is the fastest: from Hopper on."""
+    """Scaled dot products by cuDNN's kernel where it is the fastest, from Hopper on."""
     if where.type == "cuda" and torch.cuda.get_device_capability(where) >= (9, 0):
         rest = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
         return sdpa_kernel([SDPBackend.CUDNN_ATTENTION, *rest], set_priority=True)
