@@ -30,7 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_of(root: Path, home: Path, cost: dict[str, Any], **changes: Any) -> Run:
     """A run whose arms are one from scratch and one trained on."""
-    first = {"model": str(home / "config.json"), **changes}
+    first = {"model": str(home / "config.json"), "candidates": 100, **changes}
     first |= {"name": "scratch", "context": CONTEXT, "batch_tokens": 128}
     second = {"name": "continued", "init": "stock", "context": CONTEXT, "batch_tokens": 64}
     values = {"source": {"path": "text"}, "train": [first, {**second, "tokens": 640}]}

@@ -440,7 +440,9 @@ def test_the_best_weights_are_exported_also_over_a_resume(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A rate that hurts after a while: the best step is not the last one.
-    arguments = scratch(home, learning_rate=0.3, warmup=0.0, decay=0.0, optimizer="adamw")
+    arguments = scratch(
+        home, learning_rate=0.3, warmup=0.0, decay=0.0, optimizer="adamw", candidates=0
+    )
     one = new_run(home, tmp_path / "one")
     loop.train(one, arguments)
     facts = read_json(one / "models" / "scratch" / "training.json")

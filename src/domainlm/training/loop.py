@@ -56,12 +56,13 @@ def train(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
     stored = checkpoints.plan()
     threads = stored["threads"] if stored else hardware.threads()
     with hardware.steady(device, threads), trackers.opened(root, arm.target) as tracker:
-        plan = distributed.shared(Plan.stored(stored) if stored else make_plan(arm, device))
-        if distributed.rank() == 0:
-            checkpoints.save_plan(dataclasses.asdict(plan))
-        trainer = Trainer(arm, plan, checkpoints, device, tracker)
-        with stop_signals() as stop, View(arm.name, plan.steps) as view:
-            trainer.run(stop, view)
+        with stop_signals() as stop:  # from here on: a KeyboardInterrupt can be lost in a callback
+            plan = distributed.shared(Plan.stored(stored) if stored else make_plan(arm, device))
+            if distributed.rank() == 0:
+                checkpoints.save_plan(dataclasses.asdict(plan))
+            trainer = Trainer(arm, plan, checkpoints, device, tracker)
+            with View(arm.name, plan.steps) as view:
+                trainer.run(stop, view)
         if distributed.rank() == 0:
             trainer.finish()
     if distributed.rank() == 0:
