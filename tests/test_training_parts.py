@@ -189,11 +189,13 @@ def test_no_number_stops_at_once(value: float) -> None:
 # Loss ---------------------------------------------------------------------------------------------
 
 
-def fused(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def fused(
+    hidden: Tensor, weight: Tensor, targets: Tensor, compiled: bool = False, *shift: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """(value, gradient by `hidden`, gradient by `weight`) of the package's loss."""
     x, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
     apply: Any = LinearCrossEntropy.apply
-    value = apply(x, w, targets, False)
+    value = apply(x, w, targets, compiled, *shift)
     (value * 0.5).backward()  # what comes from above counts
     return value.detach(), x.grad, w.grad  # type: ignore[return-value]
 
@@ -225,6 +227,20 @@ def test_the_loss_is_cross_entropy(
         error = float((one.double() - other).abs().max()) / scale
         assert error < (0.05 if half else 1e-5)
     assert found[1].dtype == dtype and found[2].dtype == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hardware.can_compile("cpu"), reason="no C++ compiler for torch.compile")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_compiled_loss_is_the_loss(dtype: torch.dtype) -> None:
+    torch.manual_seed(4)
+    hidden, weight = torch.randn(300, 16).to(dtype), torch.randn(70, 16)
+    given = hidden, weight, torch.randint(70, (300,))
+    for shift in ((), (torch.randn(70),)):
+        plain, compiled = fused(*given, False, *shift), fused(*given, True, *shift)
+        tolerance = 1e-5 if dtype == torch.float32 else 0.02
+        for one, other in zip(plain, compiled, strict=True):
+            torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
 
 def test_logits_never_stand_in_full() -> None:
