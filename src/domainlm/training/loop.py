@@ -85,7 +85,7 @@ class Trainer:
         self.tracker = tracker
         state = checkpoints.newest()
         self.model = arm.new_model().to(device)
-        self.stepper = Stepper(self.model, arm.settings, plan.passes, arm.frequencies())
+        self.stepper = Stepper(self.model, arm.settings, plan.passes, arm.frequencies)
         shards, lengths = open_shards(arm.tokens, "validation"), token_bytes(arm.tokens)
         self.validation = Validation(shards, lengths, arm.context, plan.validation_tokens)
         self.energy = Energy(device)

@@ -156,6 +156,7 @@ class Nats(nn.Module):
         plain: bool | None = None,  # whether the head is; None: it is tried
     ) -> None:
         super().__init__()
+        models.quicken(model)
         self.model, self.precision, self.compiled = model, precision, compiled
         self.plain = models.plain_head(model) if plain is None else plain
         for module in model.modules():

@@ -99,7 +99,6 @@ def _peak(
     values = json.loads(config)
     with FakeTensorMode(), Tally() as tally:
         model = _Auto.from_config(_Config.for_model(**values)).train()
-        models.quicken(model)
         if recompute:
             models.recompute(model)
         for weight in model.parameters():

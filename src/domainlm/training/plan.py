@@ -1,6 +1,7 @@
 """Before the first step: what an arm is, whether its parts fit, and what its budget buys."""
 
 import dataclasses
+import functools
 import threading
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ class Arm(Design):
         self.identity["config"] = arguments.get("config_sha256", "")
         self.identity["tokens in"] = sha256_file(self.tokens / "index.json")
 
+    @functools.cached_property
     def frequencies(self) -> Tensor | None:
         """How often each id stands in the first tokens of train, where that is asked for."""
         if not self.settings.candidates:
@@ -294,13 +296,12 @@ def rehearse(arm: Arm, model: Any, passes: Passes) -> tuple[float, Passes]:
     what is saved is more than what compiling costs.
     """
     inputs, targets = arm.batches.batch(0)
-    counts = arm.frequencies()
-    stepper = Stepper(model, arm.settings, passes, counts)
+    stepper = Stepper(model, arm.settings, passes, arm.frequencies)
     seconds = distributed.shared(measure(stepper, inputs, targets))
     kind = next(model.parameters()).device.type
     if compiles(arm.recipe, seconds * budget_steps(arm, seconds), kind):
         compiled = dataclasses.replace(passes, compile=True)
-        stepper = Stepper(model, arm.settings, compiled, counts)
+        stepper = Stepper(model, arm.settings, compiled, arm.frequencies)
         faster = distributed.shared(measure(stepper, inputs, targets))
         if faster < seconds or arm.recipe.compile == "on":
             return faster, compiled

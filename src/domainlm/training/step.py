@@ -41,7 +41,6 @@ class Stepper:
         """`frequencies` (vocabulary,) of the ids in the text: what a sampled softmax goes by."""
         self.model, self.settings, self.passes = model.train(), settings, passes
         self.device = next(model.parameters()).device
-        models.quicken(model)
         if passes.recompute:
             models.recompute(model)
         # First this: it tries the head on a few tokens, which is not to be compiled for.
