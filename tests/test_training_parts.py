@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,7 @@ from domainlm.training import (
     optimizers,
     plan,
     presets,
+    spectral,
     trackers,
     view,
 )
@@ -580,3 +582,48 @@ def test_muon_takes_matrices_together_as_one_by_one() -> None:
 def test_momentum_golden() -> None:
     found = [optimizers.momentum(step) for step in (0, 75, 150, 300, 10**6)]
     assert found == pytest.approx([0.85, 0.875, 0.9, 0.95, 0.95])
+
+
+# Embeddings to begin with ------------------------------------------------------------------------
+
+
+def paired_text(tokens: int, seed: int) -> npt.NDArray[np.int64]:
+    """Ids 1 to 20 after an even id, 21 to 40 after an odd one, in turn: two kinds of neighbours."""
+    rng = np.random.default_rng(seed)
+    kinds = rng.integers(0, 2, tokens // 4)
+    low = 1 + 20 * kinds[:, None]
+    return (low + rng.integers(0, 20, (tokens // 4, 4))).reshape(-1)
+
+
+def test_ids_with_the_same_neighbours_begin_alike() -> None:
+    ids = paired_text(20_000, 1)
+    table = spectral.embeddings(ids, 64, 16, 0.02, seed=3)
+    assert table.shape == (64, 16)
+    assert table.dtype == torch.float32
+    assert float(table[1:41].square().mean().sqrt()) == pytest.approx(0.02, rel=1e-4)
+    unit = torch.nn.functional.normalize(table[1:41], dim=1)
+    likeness = unit @ unit.T
+    same = likeness[:20, :20].mean() + likeness[20:, 20:].mean()
+    assert same > 2 * likeness[:20, 20:].mean() + 0.5
+    assert bool((table[41:] != 0).all())  # never seen: random rows
+    assert torch.equal(table, spectral.embeddings(ids, 64, 16, 0.02, seed=3))
+    assert not torch.equal(table, spectral.embeddings(ids, 64, 16, 0.02, seed=4))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 7), max_size=40), st.integers(1, 12))
+def test_any_text_gives_embeddings(ids: list[int], width: int) -> None:
+    table = spectral.embeddings(np.array(ids, np.int64), 8, width, 0.02, seed=1)
+    assert table.shape == (8, width)
+    assert bool(torch.isfinite(table).all())
+
+
+def test_association_by_hand() -> None:
+    found = spectral.association(np.array([0, 1, 0, 1, 2]), 4).toarray()
+    # Pairs one apart: 01 three times, 12 once; two apart, counted half: 00, 11, 02, in both orders.
+    counts = np.array([[1, 3, 0.5], [3, 1, 1], [0.5, 1, 0]])
+    own = counts.sum(1)
+    smooth = own**0.75 / (own**0.75).sum()
+    expected = np.log(np.where(counts, counts / own[:, None] / smooth, 1))
+    assert found[:3, :3] == pytest.approx(np.maximum(expected, 0))
+    assert not found[3].any()

@@ -192,6 +192,9 @@ class Train(Part):
     candidates: int | None = Field(
         None, ge=0, description="ids a loss looks at in the first steps (sampled softmax; 0: all)"
     )
+    spectral: bool | None = Field(
+        None, description="embeddings begin as factors of what stands beside what in train"
+    )
     batch_tokens: int | None = Field(None, ge=16, description="global batch in tokens")
     optimizer: Literal["muon", "adamw"] | None = Field(None, description="default: the preset's")
     learning_rate: float | None = Field(None, gt=0, description="peak (default: the preset's)")
@@ -201,6 +204,9 @@ class Train(Part):
         "wsd", description="after warm-up: stable and linear decay, or one cosine to the end"
     )
     final: float = Field(0.0, ge=0, le=1, description="learning rate at the end, of the peak")
+    snapshots: int = Field(
+        0, ge=0, le=8, description="weights kept at 1/2, 1/4, ... of the steps: its quality by cost"
+    )
     micro_batch: int | None = Field(None, ge=1, description="windows a pass (default: by memory)")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="autocast")
     compile: Literal["auto", "on", "off"] = Field(
@@ -221,6 +227,17 @@ class Train(Part):
         return self
 
 
+Also = Literal["baselines", "probe", "next_passage", "retrieval", "memorization", "all"]
+
+
+class Gate(Part):
+    """What a gap must be for the run to succeed: exit code 3 where it is not."""
+
+    gap: str = Field(description='two models: "scratch-stock" is bits per byte of the first minus')
+    max: float = Field(description="at most so many bits per byte: negative, the first is better")
+    split: str = Field("unseen", description="the held-out text it is of")
+
+
 class Evaluate(Part):
     """What the evidence is made of."""
 
@@ -235,7 +252,12 @@ class Evaluate(Part):
     temperature: float = Field(0.8, gt=0, description="sampling temperature")
     passages: int = Field(320, ge=0, description="labelled passages of the probe; 0: no probe")
     primer: int = Field(1_000_000, ge=0, description="bytes of train that PPMd reads first")
-    also: list[str] = Field([], description="further parts of the evidence")
+    also: list[Also] = Field([], description="further parts of the evidence, slower")
+    gate: list[Gate] = Field([], description="gaps that must be so, or the run ends with 3")
+
+    def wants(self, part: str) -> bool:
+        """Whether a part of the evidence beyond the default is asked for."""
+        return part in self.also or "all" in self.also
 
 
 class Engine(Part):

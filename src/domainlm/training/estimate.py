@@ -150,11 +150,12 @@ def _measure(run: Run, arm: Train, cached: bool, facts: dict[str, Any]) -> None:
         design.epoch_tokens = (index["splits"]["train"]["tokens"] - 1) // context * context
     device = hardware.device()
     precision = hardware.precision(arm.precision, device)
-    need = memory.predict(config, settings, precision, recompute=False)
+    gpu = hardware.gpu_memory(device)
+    need = memory.predict(config, settings, precision, False, gpu)
     facts |= {"parameters": need.parameters, "context": context, "precision": precision}
     passes = plan.choose_passes(arm, config, settings, device)
     if passes.recompute:
-        need = memory.predict(config, settings, precision, recompute=True)
+        need = memory.predict(config, settings, precision, True, gpu)
     facts |= {"micro_batch": passes.micro_batch, "memory": need.peak(passes.micro_batch)}
     if facts["memory"] > hardware.memory(device):
         facts["warnings"] += [f"the machine has {hardware.memory(device) / 1e9:.1f} GB of memory"]
@@ -225,16 +226,15 @@ def card(run: Run, found: Collection[Estimate]) -> Card | None:
     if not any(e.tokens_per_second and not e.took and arms[e.arm].model in presets.PRESETS
                for e in found):  # fmt: skip
         return None
-    from domainlm.training import hardware, loss, memory, plan
+    from domainlm.training import hardware, memory, plan
 
     def design(name: str, vocabulary: int) -> plan.Design:
         return plan.Design(Train(name="card", model=name, tokens=1), None, vocabulary, separator=0)
 
-    # Counted as on a CPU, whose loss goes by small chunks: a GPU's takes twice its chunk more.
-    room = CARD_MEMORY * (hardware.USABLE["cuda"] - 2 * loss.CHUNK_SHARE)
+    room = CARD_MEMORY * hardware.USABLE["cuda"]
     designs = {name: design(name, _vocabulary(run, None)) for name in CARD_PRESETS}
     windows = {
-        name: memory.predict(d.config, d.settings, "bf16", recompute=False).windows(room)
+        name: memory.predict(d.config, d.settings, "bf16", False, CARD_MEMORY).windows(room)
         for name, d in designs.items()
     }
     largest = max((n for n in windows if windows[n]), key=lambda n: designs[n].flops_per_token)

@@ -89,6 +89,11 @@ def memory(where: torch.device) -> int:
     return total
 
 
+def gpu_memory(where: torch.device) -> int:
+    """Bytes of memory where it is a GPU's, else 0."""
+    return memory(where) if where.type == "cuda" else 0
+
+
 def memory_free(where: torch.device) -> int:
     """Bytes that this process may plan with: what nobody holds of a GPU, its share of a machine."""
     if where.type == "cuda":

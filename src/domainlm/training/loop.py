@@ -21,13 +21,14 @@ from types import FrameType
 from typing import Any
 
 import torch
+from safetensors.torch import save
 from torch import Tensor
 
 from domainlm.artifacts import atomic_write
 from domainlm.console import say
 from domainlm.errors import DomainLMError
 from domainlm.tokens.shards import open_shards, token_bytes
-from domainlm.training import distributed, hardware, models, optimizers, trackers
+from domainlm.training import distributed, hardware, models, optimizers, presets, trackers
 from domainlm.training.checkpoint import Checkpoints
 from domainlm.training.energy import NOT_MEASURED, Energy
 from domainlm.training.export import export
@@ -109,6 +110,7 @@ class Trainer:
         """Go on to the plan's last step."""
         lines = marks(self.plan.steps, LOG_LINES) | {1}
         validations = marks(self.plan.steps, self.plan.validations)
+        kept = halvings(self.plan.steps, self.arm.recipe.snapshots)
         saved, pause = time.monotonic(), CHECKPOINT_SECONDS
         stopped = False
         while self.step < self.plan.steps and not stopped:
@@ -124,6 +126,8 @@ class Trainer:
             bits = self.validate() if self.step in validations else None
             if self.step in lines:
                 self.write_line(bits)
+            for place in kept.get(self.step, ()):
+                self.keep(place)
             view.show(self.step, self.log[-1] if self.log else {}, self.loss, self.rate())
             if due and not last and not stopped:
                 began = time.monotonic()
@@ -208,6 +212,22 @@ class Trainer:
             if self.step < self.plan.steps and distributed.rank() == 0:  # else they are at hand
                 self.checkpoints.save_best(self.step, self.model.state_dict())
         return bits
+
+    def keep(self, place: int) -> None:
+        """A snapshot: the weights of this step, with what they took in the file's metadata."""
+        if distributed.rank():
+            return
+        path = self.arm.target / presets.snapshots(self.arm.recipe.snapshots)[place]
+        joules = self.joules()
+        facts = {
+            "step": self.step,
+            "tokens": self.step * self.arm.batch_tokens,
+            "seconds": round(self.seconds(), 3),
+            "kwh": None if joules is None else joules / 3.6e6,
+        }
+        weights = {name: w.detach().cpu() for name, w in self.model.named_parameters()}
+        with atomic_write(path) as file:
+            file.write(save(weights, {"facts": json.dumps(facts)}))
 
     def write_line(self, bits: float | None) -> None:
         """Append a line to the log, to `training.jsonl`, and to the tracker."""
@@ -332,6 +352,17 @@ class Trainer:
 def marks(steps: int, count: int) -> set[int]:
     """About `count` evenly spaced steps of 1 to `steps`, the last among them."""
     return {max(1, i * steps // count) for i in range(1, count + 1)}
+
+
+def halvings(steps: int, count: int) -> dict[int, list[int]]:
+    """Places of `count` snapshots by step: the last at half of the steps, the one before half that.
+
+    Where there are fewer steps than that, several fall on the first.
+    """
+    found: dict[int, list[int]] = {}
+    for place in range(count):
+        found.setdefault(max(1, steps >> (count - place)), []).append(place)
+    return found
 
 
 @contextlib.contextmanager

@@ -97,16 +97,14 @@ def _compiled() -> Any:
     return torch.compile(to_gradient)
 
 
-def chunk_bytes(where: torch.device) -> int:
-    """Bytes of float32 logits that are made at once; as much again is taken in bfloat16."""
-    if where.type == "cpu":
-        return CHUNK_BYTES
-    return min(2**31, int(hardware.memory(where) * CHUNK_SHARE))
+def chunk_bytes(gpu: float) -> int:
+    """Bytes of float32 logits made at once on a GPU of `gpu` bytes of memory; 0 is a CPU."""
+    return min(2**31, int(gpu * CHUNK_SHARE)) if gpu else CHUNK_BYTES
 
 
 def chunks(rows: int, weight: Tensor) -> list[slice]:
     """Slices of `rows` whose float32 logits fit the device."""
-    size = max(16, chunk_bytes(weight.device) // (4 * len(weight)))
+    size = max(16, chunk_bytes(hardware.gpu_memory(weight.device)) // (4 * len(weight)))
     return [slice(first, first + size) for first in range(0, rows, size)]
 
 

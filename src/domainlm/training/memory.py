@@ -72,16 +72,24 @@ class Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now -= size
 
 
-def predict(config: Any, settings: Settings, precision: Precision, recompute: bool) -> Need:
-    """What training a model of `config` takes, weights and moments in float32."""
+def predict(
+    config: Any, settings: Settings, precision: Precision, recompute: bool, gpu: float = 0
+) -> Need:
+    """What training a model of `config` takes, weights and moments in float32.
+
+    `gpu` is the memory of the GPU it is for, in bytes; 0 for a CPU.
+    """
+    from domainlm.training.loss import chunk_bytes
+
     text = json.dumps(config.to_dict(), default=str)
-    return _predict(text, settings.context, settings.optimizer, precision, recompute)
+    need = _predict(text, settings.context, precision, recompute)
+    # Counted as on a CPU, whose loss goes by small chunks. A GPU's has two larger ones.
+    chunks = 2 * chunk_bytes(gpu) if gpu else 0
+    return dataclasses.replace(need, fixed=need.fixed + chunks)
 
 
 @functools.lru_cache(maxsize=64)
-def _predict(
-    config: str, context: int, optimizer: str, precision: Precision, recompute: bool
-) -> Need:
+def _predict(config: str, context: int, precision: Precision, recompute: bool) -> Need:
     one, two = (_peak(config, context, n, precision, recompute) for n in (1, 2))
     parameters = one[1]
     # Moments: two of AdamW; one of Muon, and as much again while it works.

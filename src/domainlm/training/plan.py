@@ -16,7 +16,7 @@ from domainlm.errors import DomainLMError
 from domainlm.pretrained import Pretrained, relocate
 from domainlm.recipe import BUDGETS, Train
 from domainlm.tokens.shards import check_shards, open_shards
-from domainlm.training import distributed, hardware, loss, memory, models, optimizers, presets
+from domainlm.training import distributed, hardware, memory, models, optimizers, presets, spectral
 from domainlm.training.batches import Batches
 from domainlm.training.step import Passes, Stepper
 
@@ -99,6 +99,22 @@ class Arm(Design):
         self.identity = {"format": FORMAT, **arguments["arm"], "init": init or ""}
         self.identity["config"] = arguments.get("config_sha256", "")
         self.identity["tokens in"] = sha256_file(self.tokens / "index.json")
+
+    def new_model(self) -> Any:
+        """The model before the first step; from scratch, its embeddings as the settings say."""
+        model = super().new_model()
+        if self.source is None and self.settings.spectral:
+            with torch.no_grad():
+                model.get_input_embeddings().weight.copy_(self.embeddings)
+        return model
+
+    @functools.cached_property
+    def embeddings(self) -> Tensor:
+        """What the rows of the token table are to begin with."""
+        ids = self.shards.window(0, min(self.shards.total, COUNTED))
+        width, deviation = self.config.hidden_size, self.config.initializer_range
+        rows = self.config.vocab_size
+        return spectral.embeddings(ids, rows, width, deviation, self.recipe.seed)
 
     @functools.cached_property
     def frequencies(self) -> Tensor | None:
@@ -208,9 +224,8 @@ def choose_passes(
     rooms[distributed.rank()] = hardware.memory_free(device)
     room = int(distributed.summed(rooms).min())  # of the process that has least
     for recompute in (False, True):
-        need = memory.predict(config, settings, precision, recompute)
-        logits = 2 * loss.chunk_bytes(device) if device.type == "cuda" else 0  # else in the need
-        fits = need.windows(room * hardware.USABLE[device.type] - logits)
+        need = memory.predict(config, settings, precision, recompute, hardware.gpu_memory(device))
+        fits = need.windows(room * hardware.USABLE[device.type])
         if fits >= 1:
             most = max(1, min(fits, hardware.PASS_TOKENS[device.type] // settings.context, mine))
             count = -(-mine // most)

@@ -39,18 +39,19 @@ class Preset:
     optimizer: Optimizer
     learning_rate: float  # peak
     candidates: int = 0  # of the sampled softmax; 0: the loss looks at all ids
+    spectral: bool = False  # embeddings begin as what stands beside what in train (`spectral`)
 
 
 # fmt: off
-PRESETS = {  #                   width layers heads inner context short  batch   optimizer  rate
-    "gpt2-tiny":    Preset("gpt2",  192,  4,  3,  768,  256,  256,   4_096, "adamw", 2e-3),
-    "gpt2-small":   Preset("gpt2",  256,  6,  4, 1024,  512,  512,   8_192, "adamw", 1e-3),
-    "gpt2-124m":    Preset("gpt2",  768, 12, 12, 3072, 1024, 1024,  32_768, "adamw", 6e-4),
-    "modern-tiny":  Preset("lfm2",  192,  4,  3,  512,  256,  256,   4_096, "muon",  6e-3),
-    "modern-small": Preset("lfm2",  256,  6,  4,  704, 1024,  256,   8_192, "muon",  6e-3, 1_536),
-    "modern-30m":   Preset("lfm2",  512,  8,  8, 1408, 1024,  256,  32_768, "muon",  4e-3),
-    "modern-124m":  Preset("qwen3", 768, 12,  6, 2048, 1024, 1024, 131_072, "muon",  3e-3),
-    "modern-350m":  Preset("qwen3", 1024, 24, 8, 2816, 1024, 1024, 262_144, "muon",  3e-3),
+PRESETS = {  #                  width layers heads inner context short  batch   optimizer rate
+    "gpt2-tiny":    Preset("gpt2", 192,  4,  3,  768,  256,  256,   4_096, "adamw", 2e-3),
+    "gpt2-small":   Preset("gpt2", 256,  6,  4, 1024,  512,  512,   8_192, "adamw", 1e-3),
+    "gpt2-124m":    Preset("gpt2", 768, 12, 12, 3072, 1024, 1024,  32_768, "adamw", 6e-4),
+    "modern-tiny":  Preset("lfm2", 192,  4,  3,  512,  256,  256,   4_096, "muon", 6e-3, 0, True),
+    "modern-small": Preset("lfm2", 256,  6,  4,  704, 1024,  256, 8_192, "muon", 6e-3, 1536, True),
+    "modern-30m":   Preset("lfm2", 512,  8,  8, 1408, 1024,  256,  32_768, "muon", 4e-3, 0, True),
+    "modern-124m":  Preset("qwen3", 768, 12, 6, 2048, 1024, 1024, 131_072, "muon", 3e-3),
+    "modern-350m":  Preset("qwen3", 1024, 24, 8, 2816, 1024, 1024, 262_144, "muon", 3e-3),
 }
 # fmt: on
 
@@ -78,6 +79,7 @@ class Settings:
     optimizer: Optimizer
     learning_rate: float
     candidates: int = 0
+    spectral: bool = False
     weight_decay: float = WEIGHT_DECAY
 
     @property
@@ -157,7 +159,13 @@ def settings(arm: Train, longest: int) -> Settings:
         arm.optimizer or preset.optimizer,
         arm.learning_rate or rate,
         preset.candidates if arm.candidates is None else arm.candidates,
+        preset.spectral if arm.spectral is None else arm.spectral,
     )
+
+
+def snapshots(count: int) -> list[str]:
+    """Files of an arm's snapshots, in their order, in its folder."""
+    return [f"snapshots/{place}.safetensors" for place in range(1, count + 1)]
 
 
 def tokens_folder(arm: Train) -> str:

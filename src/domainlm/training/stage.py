@@ -43,7 +43,10 @@ def waves(run: Run) -> Iterator[list[Task]]:
                 train,
                 arguments,
                 tuple(f"{folder}/{name}" for name in names),
-                tuple(f"models/{arm.name}/{name}" for name in OUTPUTS),
+                tuple(
+                    f"models/{arm.name}/{name}"
+                    for name in (*OUTPUTS, *presets.snapshots(arm.snapshots))
+                ),
                 in_process=True,
             )
         ]

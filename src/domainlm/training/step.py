@@ -6,6 +6,7 @@ measured is what is run.
 
 import contextlib
 import dataclasses
+import functools
 import threading
 from typing import Any
 
@@ -49,9 +50,6 @@ class Stepper:
             torch._dynamo.config.recompile_limit = 32  # for each length, kind, and validation
             for layer in models.compilable(model):  # one compilation serves all that are alike
                 layer.compile(dynamic=False if self.device.type == "cuda" else None)
-        self.nats: nn.Module = self.local
-        if distributed.size() > 1:
-            self.nats = DistributedDataParallel(self.local, gradient_as_bucket_view=True)
         self.optimizers = optimizers.build(model, settings)
         self.sampling = False  # whether the loss looks at candidates only
         self.chances: Tensor | None = None
@@ -59,6 +57,17 @@ class Stepper:
         if self.local.plain and 0 < settings.candidates < vocabulary:
             counts = torch.ones(vocabulary) if frequencies is None else frequencies
             self.chances = chances(counts, settings.candidates).to(self.device)
+
+    @functools.cached_property
+    def nats(self) -> nn.Module:
+        """`local`, with the exchange of gradients where there are several processes.
+
+        Made at the first step: its memory is taken, and processes meet, only after a pass by
+        itself fitted in each (`plan.warm`).
+        """
+        if distributed.size() == 1:
+            return self.local
+        return DistributedDataParallel(self.local, gradient_as_bucket_view=True)
 
     def step(
         self, inputs: Tensor, targets: Tensor, rate: float, momentum: float, stop: threading.Event
