@@ -40,9 +40,9 @@ RESULTS = HERE.parent / "results"
 VOCABULARY, BATCH = 4096, 4096
 SIDES: dict[str, dict[str, Any]] = {
     "gpt2": {"optimizer": "adamw", "schedule": "cosine", "final": 0.1,
-             "rates": (1e-3, 2e-3, 4e-3)},
+             "rates": (1e-3, 2e-3, 4e-3, 5e-4)},
     "modern": {"optimizer": "muon", "schedule": "wsd", "final": 0.0,
-               "rates": (3e-3, 6e-3, 1.2e-2)},
+               "rates": (3e-3, 6e-3, 1.2e-2, 2.4e-2)},
 }  # fmt: skip
 CONTEXTS = (512, 1024)
 SEEDS = (1, 2, 3)
@@ -174,7 +174,7 @@ def main() -> None:
     whole = {s: int(given.seconds * speed[s] / BATCH) * BATCH for s in SIDES}
     print(json.dumps({"tokens_per_second": speed, "tokens": whole}))
 
-    settings = list(itertools.product(range(3), CONTEXTS))
+    settings = list(itertools.product(range(4), CONTEXTS))
     swept = cores.run([
         arm(s, run.root, SIDES[s]["rates"][r], c, whole[s] // 3 // BATCH * BATCH, 1)
         for r, c in settings
