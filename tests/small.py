@@ -80,6 +80,7 @@ context = 64
 batch_tokens = 512
 learning_rate = 5e-3
 optimizer = "muon"
+snapshots = 2
 [[train]]
 name = "continued"
 init = "stock"
@@ -94,6 +95,9 @@ window = 64
 prompts = 2
 generate = 20
 primer = 20000
+[[evaluate.gate]]
+gap = "scratch-stock"
+max = 0.0
 """
     )
     return recipe

@@ -22,7 +22,7 @@ from domainlm.artifacts import Run
 from domainlm.corpus import documents
 from domainlm.corpus.documents import Document, Section
 from domainlm.errors import DomainLMError
-from domainlm.evaluation import assemble, baselines, loss, models, probe, samples, spans, stage
+from domainlm.evaluation import baselines, loss, models, probe, samples, spans, stage, tables
 from domainlm.evaluation.evidence import Evidence, load
 from evaluation_helpers import TOPICS, filings, make_run, prose, tiny
 
@@ -58,14 +58,16 @@ def naive_nats(folder: Path, text: str, window: int, stride: int) -> float:
     sequence = [0, *tokenizer(text, add_special_tokens=False)["input_ids"]]
     total, begin, done = 0.0, 0, 1
     while done < len(sequence):
-        inputs = sequence[begin : min(begin + window, len(sequence) - 1)]
+        end = min(begin + window, len(sequence) - 1)
+        first = max(0, end - window)
+        inputs = sequence[first:end]
         with torch.no_grad():
             logits = model(torch.tensor([inputs])).logits[0].double()
         for position in range(len(inputs)):
-            target = begin + position + 1
+            target = first + position + 1
             if target >= done:
                 total -= torch.log_softmax(logits[position], 0)[sequence[target]].item()
-        done = begin + len(inputs) + 1
+        done = end + 1
         begin += stride
     return total
 
@@ -103,7 +105,7 @@ def test_every_token_is_scored_once(tokens: int, window: int, data: st.DataObjec
     stride = data.draw(st.integers(1, window))
     seen: list[int] = []
     for w in loss.windows(tokens, window, stride):
-        assert 0 < w.end - w.begin <= window
+        assert w.end - w.begin == min(window, tokens)
         assert w.begin <= w.first < w.end
         assert w.begin == 0 or w.first - w.begin >= window - stride  # context of a scored token
         seen += range(w.first, w.end)
@@ -227,7 +229,7 @@ def slice_rows(*rows: tuple[str, str, str, int, float]) -> dict[str, list[dict[s
     table: dict[str, list[dict[str, Any]]] = {}
     for number, (model, section, group, size, bits) in enumerate(rows):
         span = spans.Span(f"d{number}", group, "unseen", "t", 0, "x", size, section)
-        row = assemble.document_row(model, span, None, bits * math.log(2))
+        row = tables.compressed_row(model, span, bits * math.log(2))
         table.setdefault(model, []).append(row)
     return table
 
@@ -241,7 +243,7 @@ def test_slices_by_hand() -> None:
         *(("stock", "Item 7", str(n), 10, 20.0) for n in range(4)),  # too few
         *(("stock", "", str(n), 10, 20.0) for n in range(9)),  # in no section
     )  # fmt: skip
-    first, second = assemble._slices("unseen", table)
+    first, second = tables.slices("unseen", table, [])[0]
     assert (first.by, first.value, second.value) == ("section", "Item 9A", "Item 10")
     assert (first.model, first.split) == ("stock", "unseen")
     assert first.bits_per_byte == pytest.approx(85 / 50)
@@ -257,9 +259,9 @@ def test_slices_by_hand() -> None:
 )
 def test_slices_add_up_to_the_losses(drawn: list[tuple[str, int, int]]) -> None:
     spread = [(section, f"g{group}", size, size * 1.5 + group) for section, group, size in drawn]
-    table = slice_rows(*(("m", *row) for row in spread for _ in range(assemble.SLICE_DOCUMENTS)))
-    whole = assemble._loss("m", "unseen", table["m"])
-    found = list(assemble._slices("unseen", table))
+    table = slice_rows(*(("m", *row) for row in spread for _ in range(tables.SLICE_DOCUMENTS)))
+    whole = tables.loss("m", "unseen", table["m"])
+    found = tables.slices("unseen", table, [])[0]
     assert [s.value for s in found] == sorted({section for section, *_ in drawn})
     assert sum(s.bytes for s in found) == whole.bytes
     assert sum(s.documents for s in found) == whole.documents
@@ -268,22 +270,12 @@ def test_slices_add_up_to_the_losses(drawn: list[tuple[str, int, int]]) -> None:
     )
 
 
-def test_compressors_cost_what_they_write() -> None:
-    text, primer = prose("held out", 300), prose("train", 3000).encode()
-    alone = {name: baselines.nats(name, [text], primer)[0] for name in baselines.NAMES}
-    assert alone["PPMd primed"] < alone["PPMd"] < alone["xz"]
-    bits = alone["xz"] / math.log(2)
-    assert bits == pytest.approx(8 * (baselines.xz_size(text.encode()) - baselines.xz_size(b"")))
-    assert baselines.nats("PPMd primed", [text], b"") == baselines.nats("PPMd", [text])
-    copied = baselines.nats("PPMd primed", [text], text.encode())[0]
-    assert copied < alone["PPMd"] / 4
-
-
 def sample(model: Any, tokenizer: Any, prompt: str, **changes: Any) -> str:
-    given_ = {"identity": prompt, "seed": 1, "tokens": 30, "temperature": 0.8, "context": 64}
+    given_ = {"identity": prompt, "tokens": 30, "temperature": 0.8, "context": 64}
+    seeds = [changes.pop("seed", 1)]
     return samples.continue_text(
-        model, tokenizer, prompt, **{**given_, "separator": 0, "special": {0}, **changes}
-    )
+        model, tokenizer, prompt, separator=0, special={0}, seeds=seeds, **given_ | changes
+    )[0]
 
 
 def test_samples_depend_on_prompt_and_seed_alone(folders: dict[str, Path]) -> None:
@@ -442,8 +434,8 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
         assert (row.documents, row.groups, row.bytes) == (6, 6, whole.bytes)
     assert {t["section"] for t in table if t["split"] == "seen"} == {"Text"}
 
-    written = list(assemble.read_lines(run.root / "evaluation/samples.jsonl"))
-    assert len(written) == 3 * 2
+    written = list(tables.read_lines(run.root / "evaluation/samples.jsonl"))
+    assert len(written) == 3 * 2 * 3  # models, prompts, seeds
     assert all(row["text"] and row["model_sha256"] for row in written)
 
     files = [run.root / "evaluation" / f for f in ("evidence.json", "documents.parquet")]

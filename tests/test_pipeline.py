@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -43,7 +44,9 @@ def test_the_run_directory_is_that_of_the_contract(finished: Path) -> None:
         "models/scratch/config.json", "models/scratch/model.safetensors",
         "models/scratch/README.md", "models/scratch/training.jsonl",
         "models/continued/model.safetensors", "evaluation/evidence.json",
-        "evaluation/documents.parquet", "evaluation/samples.jsonl", "report/index.html",
+        "evaluation/documents.parquet", "evaluation/windows.parquet",
+        "evaluation/snapshots.parquet", "evaluation/samples.jsonl",
+        "evaluation/surprisal.jsonl", "models/scratch/snapshots/2.safetensors", "report/index.html",
         "report/headline.png", "report/post.md",
     ):  # fmt: skip
         assert (root / path).is_file(), path
@@ -204,3 +207,66 @@ def test_kill_9_in_every_stage_then_the_same_result(finished: Path, tmp_path: Pa
     ours, theirs = (read_json(r / "evaluation" / "evidence.json") for r in (root, other))
     assert without_times(ours) == without_times(theirs)
     domainlm("verify", "runs/small", cwd=tmp_path)
+
+
+def test_a_model_from_outside_joins_the_evidence(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    root = tmp_path / "copy" / "runs" / "small"
+    before = read_json(root / "evaluation" / "evidence.json")
+    same = "runs/small/models/scratch"
+    domainlm("evaluate", same, "--on", "runs/small", "--name", "twin", cwd=tmp_path / "copy")
+    found = read_json(root / "evaluation" / "evidence.json")
+    bits = {(r["model"], r["split"]): r["bits_per_byte"] for r in found["loss"]}
+    for split in ("seen", "unseen"):
+        assert bits["twin", split] == bits["scratch", split]
+        assert ("twin", "stock") in {(g["a"], g["b"]) for g in found["gaps"]}
+    assert found["models"]["twin"]["role"] == "other"
+    assert [r for r in found["loss"] if r["model"] != "twin"] == before["loss"]
+    assert found["command"] == before["command"]
+    assert "twin" in (root / "report" / "index.html").read_text()
+    taken = domainlm("evaluate", same, "--on", "runs/small", "--name", "stock", code=2,
+                     cwd=tmp_path / "copy")  # fmt: skip
+    assert "another model of the run has this name" in taken.stderr
+    # A model of a run that held out other text may have been trained on this one's.
+    shutil.copytree(root, tmp_path / "other")
+    evidence = tmp_path / "other" / "evaluation" / "evidence.json"
+    evidence.write_text(evidence.read_text().replace(found["held_out_sha256"], "0" * 64))
+    refused = domainlm("evaluate", "other/models/scratch", "--on", str(root), code=1, cwd=tmp_path)
+    assert "may have been trained on what it would be measured on" in refused.stderr
+
+
+def test_an_unmet_gate_is_exit_code_3(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    gate = '{gap = "scratch-stock", max = -20.0}'
+    done = domainlm("run", "small.toml", "--offline", "--set", f"evaluate.gate=[{gate}]", code=3,
+                    cwd=tmp_path / "copy")  # fmt: skip
+    assert "gate: scratch-stock on unseen is -" in done.stderr
+    assert "asks for at most -20.0" in done.stderr
+
+
+def test_all_that_can_be_asked_for(finished: Path, tmp_path: Path) -> None:
+    """Every part of `also` gives rows, or says why it has none; the default's rows stay."""
+    shutil.copytree(finished, tmp_path / "copy")
+    root = tmp_path / "copy" / "runs" / "small"
+    before = read_json(root / "evaluation" / "evidence.json")
+    domainlm("run", "small.toml", "--offline", "--set", 'evaluate.also=["all"]',
+             cwd=tmp_path / "copy")  # fmt: skip
+    found = read_json(root / "evaluation" / "evidence.json")
+    names = ["stock", "scratch", "continued"]
+    baselines = ["uniform", "xz", "PPMd", "PPMd primed", "PPMd + last year", "5-gram"]
+    assert list(found["models"]) == names + baselines
+    bits = {(r["model"], r["split"]): r["bits_per_byte"] for r in found["loss"]}
+    for row in before["loss"]:
+        assert bits[row["model"], row["split"]] == row["bits_per_byte"]
+    assert bits["uniform", "unseen"] == 8
+    assert bits["5-gram", "unseen"] < bits["xz", "unseen"]  # it has read the others
+    last_year = next(r for r in found["loss"] if r["model"] == "PPMd + last year")
+    assert last_year["documents"] > 0
+    assert {r["model"] for r in found["general"]} == set(names)
+    tasks = {(r["task"], r["scorer"]) for r in found["choices"]}
+    assert {("next passage", name) for name in (*names, "BM25", "TF-IDF")} <= tasks
+    assert found["retrieval"] or found["notes"]["retrieval"]
+    assert {r["model"] for r in found["memorization"]} <= set(names)
+    assert found["memorization"] or found["notes"]["memorization"]
+    features = {r["features"] for r in found["probe"]}
+    assert features >= {"TF-IDF", "majority", *names} or found["probe_note"]

@@ -104,3 +104,44 @@ def test_interval_properties(rows: list[tuple[str, float, float, int]]) -> None:
     assert p == stats.sign_flip_p(groups, b, a, draws=200)
     assert stats.wins(groups, a, b) + stats.wins(groups, b, a) <= len(set(groups))
     assert stats.bootstrap(groups, a, bytes, draws=200) == (low, high)  # the seed is fixed
+
+
+def test_holm_by_hand() -> None:
+    assert stats.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert stats.holm([0.6, 0.9]) == [1.0, 1.0]
+    assert stats.holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=9))
+def test_holm_properties(p_values: list[float]) -> None:
+    found = stats.holm(p_values)
+    assert all(p <= q <= min(1.0, len(p_values) * p) for p, q in zip(p_values, found, strict=True))
+    ordered = [found[n] for n in np.argsort(p_values)]
+    assert ordered == sorted(found)  # the order of the p values stays
+
+
+@pytest.mark.parametrize("groups", [6, 20, 40])
+def test_coverage_that_is_told_is_the_coverage(groups: int) -> None:
+    """What the report says of few groups, simulated again: sizes differ, levels are skewed."""
+    rng = np.random.default_rng(5)
+    names, hits, runs = [str(n) for n in range(groups)], 0, 1500
+    for seed in range(runs):
+        level = np.exp(rng.normal(-(0.6**2) / 2, 0.6, groups))  # of mean 1
+        sizes = rng.integers(500, 1500, groups)
+        low, high = stats.bootstrap(names, level * sizes * LN2, sizes, draws=300, seed=seed)
+        hits += low <= 1.0 <= high
+    assert hits / runs == pytest.approx(stats.coverage(groups), abs=0.03)
+
+
+def test_the_interval_is_of_the_mean_not_of_the_draws() -> None:
+    """The width is 2 x 1.96 standard errors, not smaller by the root of the number of draws.
+
+    lighteval divides the spread of its draws by their root once more (32 times too small).
+    """
+    rng = np.random.default_rng(8)
+    values = rng.normal(1, 0.3, 400)
+    names, ones = [str(n) for n in range(400)], np.ones(400)
+    error = values.std(ddof=1) / np.sqrt(400)
+    for draws in (1000, 10_000):
+        low, high = stats.bootstrap(names, values * LN2, ones, draws=draws)
+        assert (high - low) / (2 * 1.96 * error) == pytest.approx(1.0, abs=0.1)

@@ -63,12 +63,17 @@ def resolve(names: Sequence[str], offline: bool = False) -> Pretrained | None:
 
 
 def locate(name: str, offline: bool = False) -> Pretrained:
-    """Find a model by folder, package or Hub id; raises `DomainLMError` where there is none."""
+    """Find a model by folder, GGUF file, package or Hub id.
+
+    Raises `DomainLMError` where there is none.
+    """
     if name == SMOLLM2:
         return _smollm2()
     if Path(name).expanduser().is_dir():
         path = Path(name).expanduser()
         return Pretrained(name, path.resolve().name, path, weights_hash(path))
+    if name.lower().endswith(".gguf") and Path(name).expanduser().is_file():
+        return _gguf(name)
     path = _from_hub(name, offline)
     return Pretrained(name, name, path, weights_hash(path))
 
@@ -153,6 +158,29 @@ def _smollm2() -> Pretrained:
             "its weights were quantised to 4 bits (Q4_1) and are used dequantised",
             "released in November 2024: it may have read text published before then",
         ),
+    )
+
+
+def _gguf(name: str) -> Pretrained:
+    """A GGUF file, dequantised once into the cache; raises where it is none."""
+    import hashlib
+
+    source = Path(name).expanduser().resolve()
+    with open(source, "rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    path = cache_folder() / "models" / f"{source.stem}-{digest[:12]}"
+    if not path.is_dir():
+        try:
+            _convert_gguf(source, path)
+        except (ValueError, KeyError, NotImplementedError, RuntimeError) as error:
+            raise DomainLMError(
+                "a GGUF file cannot be read",
+                where=name,
+                why=(str(error).splitlines() or [type(error).__name__])[0],
+                fix="give the model as a folder in the Hugging Face format",
+            ) from error
+    return Pretrained(
+        name, source.stem, path, weights_hash(path), ("read from GGUF, its weights dequantised",)
     )
 
 

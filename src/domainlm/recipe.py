@@ -250,7 +250,7 @@ class Evaluate(Part):
     prompts: int = Field(8, ge=1, description="openings that every model continues")
     generate: int = Field(100, ge=1, description="tokens a continuation")
     temperature: float = Field(0.8, gt=0, description="sampling temperature")
-    passages: int = Field(320, ge=0, description="labelled passages of the probe; 0: no probe")
+    passages: int = Field(320, ge=0, description="passages of the probe; 0: no probe")
     primer: int = Field(1_000_000, ge=0, description="bytes of train that PPMd reads first")
     also: list[Also] = Field([], description="further parts of the evidence, slower")
     gate: list[Gate] = Field([], description="gaps that must be so, or the run ends with 3")
@@ -298,6 +298,17 @@ class Cost(Part):
         return (self.per_hour or 0) * seconds / 3600 + (self.per_kwh or 0) * (kwh or 0)
 
 
+class Provenance(Part):
+    """What the user declares: the report marks it so, and nothing checks it."""
+
+    licence: str = Field("", description="licence of the text, an SPDX id or words")
+    terms: str = Field("", description="terms under which it was got")
+    accessed: str = Field("", description="when it was got")
+    attestation: str = Field("", description='such as "own hardware, public data"')
+    attested_by: str = Field("", description="who attests it")
+    model_licence: str = Field("", description="licence of the models trained here")
+
+
 class Recipe(Part):
     """A whole run, from source to report."""
 
@@ -312,6 +323,7 @@ class Recipe(Part):
     evaluate: Evaluate = Evaluate()
     engine: Engine = Engine()
     cost: Cost = Cost()
+    provenance: Provenance = Provenance()
 
     @model_validator(mode="after")
     def _whole(self) -> "Recipe":
@@ -445,6 +457,6 @@ def _known_keys(location: list[str]) -> list[str]:
     tables: dict[str, type[Part]] = {
         "source": Source, "clean": Clean, "duplicates": Duplicates, "privacy": Privacy,
         "split": Split, "tokens": Tokens, "train": Train, "evaluate": Evaluate, "engine": Engine,
-        "cost": Cost,
+        "cost": Cost, "provenance": Provenance,
     }  # fmt: skip
     return list((tables[location[0]] if location else Recipe).model_fields)

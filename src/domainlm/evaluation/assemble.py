@@ -1,90 +1,55 @@
 """From the parts that tasks wrote to `evidence.json`, `documents.parquet` and `samples.jsonl`."""
 
-import json
 import os
 import platform
-import re
 import tomllib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from domainlm.artifacts import atomic_write, read_json, sha256_file, write_json
-from domainlm.evaluation import baselines, evidence, probe, statistics
+from domainlm.artifacts import read_json, sha256_file, write_json
+from domainlm.evaluation import (
+    baselines,
+    copies,
+    deep,
+    evidence,
+    features,
+    probe,
+    quality,
+    statistics,
+    tables,
+)
 from domainlm.evaluation.spans import Span, held_out_sha256, read_spans
-from domainlm.recipe import Recipe, validate
+from domainlm.evaluation.tables import SEED, read_lines, write_documents, write_lines
+from domainlm.recipe import Gate, Recipe, validate
 
 PARTS = "evaluation/parts"
 SPANS = f"{PARTS}/spans.parquet"
 PASSAGES = f"{PARTS}/passages.json"
 PRIMER = f"{PARTS}/primer.txt"
 PROMPTS = "corpus/prompts.json"
-SEED = 1
 CURVE_POINTS = 300
-SLICE_DOCUMENTS = 5  # fewer make no slice
-FEW_GROUPS = 40  # below, the percentile bootstrap covers less than 93 %
-
-SCHEMA = pa.schema(
-    [
-        ("model", pa.string()),
-        ("split", pa.string()),
-        ("document", pa.string()),
-        ("group", pa.string()),
-        ("section", pa.string()),
-        ("bytes", pa.int64()),
-        ("tokens", pa.int64()),
-        ("nats", pa.float64()),
-    ]
-)
+SEEDS = (1, 2, 3)  # of the samples
 
 
-def document_row(model: str, span: Span, tokens: int | None, nats: float) -> dict[str, Any]:
-    """One row of `documents.parquet`; a compressor has no tokens."""
-    place = {f: getattr(span, f) for f in ("split", "document", "group", "section")}
-    return {"model": model, **place, "bytes": span.bytes, "tokens": tokens, "nats": nats}
-
-
-def write_documents(path: Path, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Write rows of `SCHEMA` as Parquet, atomically; returns their number."""
-    with atomic_write(path) as file:
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), file, compression="zstd")
-    return len(rows)
-
-
-def sample_row(prompt: Mapping[str, Any], model: str, text: str, sha256: str) -> dict[str, Any]:
-    """One line of `samples.jsonl`."""
+def sample_row(
+    prompt: Mapping[str, Any], model: str, seed: int, text: str, sha256: str
+) -> dict[str, Any]:
+    """One line of `samples.jsonl`, what was copied apart."""
     return evidence.Sample(
         prompt_id=prompt["id"],
         prompt=prompt["text"],
         source=prompt["source"],
         model=model,
-        seed=SEED,
+        seed=seed,
         text=text,
         true_text=prompt.get("true_text"),
         model_sha256=sha256,
     ).model_dump()
-
-
-def write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> int:
-    """Write JSON Lines, atomically; returns their number."""
-    with atomic_write(path, "w") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    return len(rows)
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a JSON Lines file."""
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            if line.strip():
-                yield json.loads(line)
 
 
 def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
@@ -92,15 +57,34 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     recipe = validate(tomllib.loads(arguments["recipe"]), "recipe.toml")
     spans = read_spans(root / SPANS)
     arms, stock = arguments["arms"], arguments["stock"]
-    networks = [*(["stock"] if stock else []), *arms]
+    guests = [guest["name"] for guest in arguments["guests"]]
+    networks = [*(["stock"] if stock else []), *arms, *guests]
     training = {arm: read_json(root / "models" / arm / "training.json") for arm in arms}
     rows = _documents(root, networks, arguments["baselines"])
-    table: dict[str, dict[str, list[dict[str, Any]]]] = {}  # split -> model -> rows
-    for row in rows:
-        table.setdefault(row["split"], {}).setdefault(row["model"], []).append(row)
-    pairs = _pairs(arms, bool(stock), training)
-    probes, note = _probes(root, networks)
-    samples = [r for name in networks for r in read_lines(root / f"{PARTS}/{name}.samples.jsonl")]
+    windows, passed = (
+        [row for name in networks for row in _parquet(root / f"{PARTS}/{name}.{end}.parquet")]
+        for end in ("windows", "snapshots")
+    )
+    table = tables.by_split(rows)
+    present = [name for name in baselines.TITLES if any(name in by for by in table.values())]
+    pairs = _pairs(arms, guests, bool(stock), training, present)
+    among = [pair for pair in pairs if not set(pair) & set(present)]
+    cut = [tables.slices(split, by, among) for split, by in table.items()]
+    losses = [tables.loss(m, split, r) for split, by in table.items() for m, r in by.items()]
+    gaps = [
+        tables.gap(a, b, split, by[a], by[b])
+        for split, by in table.items()
+        for a, b in pairs
+        if a in by and b in by
+    ]
+    probes, note = _probes(root, networks, arguments["controls"], recipe.evaluate.wants("probe"))
+    parts = deep.gather(root, recipe.evaluate.wants, networks)
+    found_copies = [read_json(root / path) for path in arguments["copies"]]
+    samples, readings = (
+        [row for name in networks for row in read_lines(root / f"{PARTS}/{name}.{end}.jsonl")]
+        for end in ("samples", "surprisal")
+    )
+    _tell_copies(samples, [part["copies"] for part in found_copies])
     index = read_json(root / "tokens/index.json")
     train = index["splits"]["train"]
     tokenizer = {
@@ -112,12 +96,20 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
         name=recipe.name,
         notices=_notices(recipe, arguments, spans),
         held_out_sha256=held_out_sha256(spans),
-        models=_models(root, arguments, training),
-        loss=[_loss(model, split, r) for split, by in table.items() for model, r in by.items()],
-        gaps=[_gap(a, b, s, by[a], by[b]) for s, by in table.items() for a, b in pairs],
-        slices=[row for split, by in table.items() for row in _slices(split, by)],
+        models=_models(root, arguments, training, present),
+        loss=losses,
+        gaps=gaps,
+        slices=[row for found, _ in cut for row in found],
+        slice_gaps=[row for _, found in cut for row in found],
+        windows=list(tables.windows(windows)),
+        spreads=list(tables.spreads(losses, _seeds(recipe, arms))),
+        gates=[_gate(gate, gaps) for gate in recipe.evaluate.gate],
+        personal=_personal(samples, found_copies),
+        **parts,
         probe=probes,
         probe_note=note,
+        quality=(points := list(quality.points(root, recipe, training, passed, rows))),
+        crossings=list(quality.crossings(points, quality.levels(points, rows))),
         cost=[_cost(recipe, arm, facts) for arm, facts in training.items()],
         curves=[point for arm in arms for point in _curve(root, arm)],
         samples=evidence.Samples(
@@ -125,6 +117,7 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
             prompts_sha256=sha256_file(root / PROMPTS),
             tokens=recipe.evaluate.generate,
             temperature=recipe.evaluate.temperature,
+            seeds=list(SEEDS),
         ),
         corpus=evidence.Corpus(
             **read_json(root / "corpus/ledger.json")["evidence"],
@@ -139,7 +132,12 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
         "evaluation/documents.parquet": write_documents(
             root / "evaluation/documents.parquet", rows
         ),
+        "evaluation/windows.parquet": write_documents(root / "evaluation/windows.parquet", windows),
+        "evaluation/snapshots.parquet": write_documents(
+            root / "evaluation/snapshots.parquet", passed
+        ),
         "evaluation/samples.jsonl": write_lines(root / "evaluation/samples.jsonl", samples),
+        "evaluation/surprisal.jsonl": write_lines(root / "evaluation/surprisal.jsonl", readings),
     }
     write_json(root / "evaluation/evidence.json", found.model_dump(mode="json"))
     return counts
@@ -162,81 +160,70 @@ def _cost(recipe: Recipe, arm: str, facts: Mapping[str, Any]) -> evidence.Cost:
 
 def _documents(root: Path, networks: Sequence[str], parts: Sequence[str]) -> list[dict[str, Any]]:
     """All rows, models in the order of the report, each model's in the order of the spans."""
-    rows = [
-        row
-        for path in (*(f"{PARTS}/{name}.losses.parquet" for name in networks), *parts)
-        for row in pq.read_table(root / path).to_pylist()
-    ]
-    rank = {name: place for place, name in enumerate((*networks, *baselines.NAMES))}
+    paths = (*(f"{PARTS}/{name}.losses.parquet" for name in networks), *parts)
+    rows = [row for path in paths for row in _parquet(root / path)]
+    rank = {name: place for place, name in enumerate((*networks, *baselines.TITLES))}
     return sorted(rows, key=lambda row: rank[row["model"]])
 
 
-def _loss(model: str, split: str, rows: Sequence[Mapping[str, Any]]) -> evidence.Loss:
-    column = {name: [row[name] for row in rows] for name in rows[0]}
-    return evidence.Loss(
-        model=model,
-        split=split,
-        bits_per_byte=statistics.bits_per_byte(column["nats"], column["bytes"]),
-        ci95=statistics.bootstrap(column["group"], column["nats"], column["bytes"], seed=SEED),
-        documents=len(rows),
-        groups=len(set(column["group"])),
-        bytes=sum(column["bytes"]),
-        tokens=None if None in column["tokens"] else sum(column["tokens"]),
-        nats=sum(column["nats"]),
-    )
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
 
 
-def _slices(split: str, table: Mapping[str, list[dict[str, Any]]]) -> Iterator[evidence.Slice]:
-    """The losses again, section by section: `Item 9A` before `Item 10`, all models of each."""
-    documents = Counter(row["section"] for row in next(iter(table.values())))
-    enough = [value for value, n in documents.items() if value and n >= SLICE_DOCUMENTS]
-    for value in sorted(enough, key=lambda v: ([int(n) for n in re.findall(r"\d+", v)], v)):
-        for model, rows in table.items():
-            row = _loss(model, split, [r for r in rows if r["section"] == value])
-            shown = row.model_dump(exclude={"tokens", "nats"})
-            if row.groups == 1:
-                shown["ci95"] = None
-            yield evidence.Slice(by="section", value=value, **shown)
+def _seeds(recipe: Recipe, arms: Sequence[str]) -> list[list[str]]:
+    """Names of arms that differ by their seed alone."""
+    alike: dict[str, list[str]] = {}
+    for arm in recipe.train:
+        if arm.name in arms:
+            alike.setdefault(arm.model_dump_json(exclude={"name", "seed"}), []).append(arm.name)
+    return [names for names in alike.values() if len(names) > 1]
 
 
-def _gap(
-    a: str,
-    b: str,
-    split: str,
-    rows: Sequence[Mapping[str, Any]],
-    others: Sequence[Mapping[str, Any]],
-) -> evidence.Gap:
-    groups, bytes = [r["group"] for r in rows], [r["bytes"] for r in rows]
-    nats_a, nats_b = [r["nats"] for r in rows], [r["nats"] for r in others]
-    if [r["document"] for r in rows] != [r["document"] for r in others]:
-        raise ValueError(f"{a} and {b} were not scored on the same documents")
-    difference = np.subtract(nats_a, nats_b)
-    return evidence.Gap(
-        a=a,
-        b=b,
-        split=split,
-        bits_per_byte=statistics.bits_per_byte(difference, bytes),
-        ci95=statistics.bootstrap(groups, nats_a, bytes, nats_b, seed=SEED),
-        wins=statistics.wins(groups, nats_a, nats_b),
-        groups=len(set(groups)),
-        p_value=statistics.sign_flip_p(groups, nats_a, nats_b, seed=SEED),
-    )
+def _gate(gate: Gate, gaps: Sequence[evidence.Gap]) -> evidence.Gate:
+    """The gap that the recipe limits, on `unseen` or else on the first split there is."""
+    found = [g for g in gaps if f"{g.a}-{g.b}" == gate.gap]
+    row = next((g for g in found if g.split == gate.split), None)
+    bits = None if row is None else row.bits_per_byte
+    met = bits is not None and bits <= gate.max
+    return evidence.Gate(**gate.model_dump(), bits_per_byte=bits, met=met)
+
+
+def unmet(root: Path) -> list[str]:
+    """Lines for the user about gates of the recipe that are not met; none where there are none."""
+    path = root / "evaluation" / "evidence.json"
+    rows = read_json(path).get("gates", ()) if path.is_file() else ()
+    return [
+        f"gate: {row['gap']} on {row['split']} is "
+        + ("not measured" if row["bits_per_byte"] is None else f"{row['bits_per_byte']:+.4f}")
+        + f", the recipe asks for at most {row['max']:+.4f}"
+        for row in rows
+        if not row["met"]
+    ]
 
 
 def _pairs(
-    arms: Sequence[str], stock: bool, training: Mapping[str, Mapping[str, Any]]
+    arms: Sequence[str],
+    guests: Sequence[str],
+    stock: bool,
+    training: Mapping[str, Mapping[str, Any]],
+    baselines: Sequence[str],
 ) -> list[tuple[str, str]]:
-    """Arms against stock, continued against scratch, arms against compressors."""
+    """Arms and guests against stock, continued against scratch, arms against all others."""
     order = sorted(arms, key=lambda arm: training[arm]["role"] != "continued")
     return [
-        *((arm, "stock") for arm in arms if stock),
+        *((arm, "stock") for arm in (*arms, *guests) if stock),
         *combinations(order, 2),
-        *((arm, name) for arm in arms for name in baselines.NAMES),
+        *((arm, guest) for arm in arms for guest in guests),
+        *((arm, name) for arm in arms for name in baselines),
     ]
 
 
 def _models(
-    root: Path, arguments: Mapping[str, Any], training: Mapping[str, Mapping[str, Any]]
+    root: Path,
+    arguments: Mapping[str, Any],
+    training: Mapping[str, Mapping[str, Any]],
+    present: Sequence[str],
 ) -> dict[str, evidence.Model]:
     stock = arguments["stock"]
     models = {}
@@ -256,8 +243,13 @@ def _models(
             source=f"models/{arm}",
             **read_json(root / f"{PARTS}/{arm}.model.json"),
         )
-    for name in baselines.NAMES:
-        package = "lzma (Python)" if name == "xz" else "pyppmd"
+    for guest in arguments["guests"]:
+        about = {key: guest[key] for key in ("title", "source", "notes")}
+        facts = read_json(root / f"{PARTS}/{guest['name']}.model.json")
+        models[guest["name"]] = evidence.Model(role="other", **about, **facts)
+    packages = {"xz": "lzma (Python)", "uniform": "none", baselines.NGRAM: "DomainLM"}
+    for name in present:
+        package = packages.get(name, "pyppmd")
         models[name] = evidence.Model(role="baseline", title=baselines.TITLES[name], source=package)
     return models
 
@@ -275,13 +267,42 @@ def _curve(root: Path, arm: str) -> list[evidence.CurvePoint]:
     ]
 
 
-def _probes(root: Path, networks: Sequence[str]) -> tuple[list[evidence.Probe], str]:
+def _tell_copies(samples: list[dict[str, Any]], found: Sequence[Sequence[Sequence[Any]]]) -> None:
+    """Put into each sample what of it stands in train, and how much it repeats itself."""
+    best = copies.best([[copies.Copy(*row) for row in part] for part in found])
+    for sample, copy in zip(samples, best, strict=True):
+        sample |= {
+            "repetition": copies.repetition(sample["text"]),
+            "distinct_2": copies.distinct(sample["text"], 2),
+            "copied_words": copy.words,
+            "copied_text": copy.text,
+            "copied_from": copy.source,
+        }
+
+
+def _personal(
+    samples: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]
+) -> list[evidence.Personal]:
+    """Personal data in the samples, by model and kind."""
+    texts = [(sample["model"], sample["text"]) for sample in samples]
+    known = {string for part in found for string in part["standing"]}
+    return copies.personal_rows(texts, copies.personal(texts), known)
+
+
+def _probes(
+    root: Path, networks: Sequence[str], controls: Mapping[str, str], deeper: bool
+) -> tuple[list[evidence.Probe], str]:
     found = read_json(root / PASSAGES)
     passages = [probe.Passage(**p) for p in found["passages"]]
     if not passages:
         return [], found["note"]
-    features = {name: np.load(root / f"{PARTS}/{name}.features.npy") for name in networks}
-    return probe.measure(passages, features, SEED), found["note"]
+    paths = {**controls, **{n: f"{PARTS}/{n}.features.safetensors" for n in networks}}
+    states = ((name, features.read(root / path)) for name, path in paths.items())
+    known = ((name, values) for name, values in states if values.layers)
+    note = found["note"]
+    if "MiniLM" in controls and not features.read(root / controls["MiniLM"]).layers:
+        note += f" MiniLM is not installed and was left out: {features.MINILM_INSTALL}"
+    return probe.measure(passages, known, SEED, deeper), note.strip()
 
 
 def _notices(recipe: Recipe, arguments: Mapping[str, Any], spans: Sequence[Span]) -> list[str]:
@@ -310,14 +331,16 @@ def _notices(recipe: Recipe, arguments: Mapping[str, Any], spans: Sequence[Span]
             "No held-out text of groups never trained on: nothing here says how the models do on "
             "text by somebody new."
         )
-    few = [f"{len(n)} in {s}" for s, n in groups.items() if len(n) < FEW_GROUPS]
+    few = [
+        f"{len(n)} in {s}: about {statistics.coverage(len(n)):.0%}"
+        for s, n in groups.items()
+        if len(n) < statistics.FEW_GROUPS
+    ]
     if few:
         notices.append(
-            f"Few independent groups were scored ({', '.join(few)}): below {FEW_GROUPS} the 95 % "
-            "intervals are too narrow."
+            f"Few independent groups were scored. Of intervals called 95 % this share would hold "
+            f"the truth: {'; '.join(few)}."
         )
-    if recipe.evaluate.also:
-        notices.append("Asked for, not measured: " + ", ".join(recipe.evaluate.also) + ".")
     return notices
 
 

@@ -3,8 +3,9 @@
 Bits per byte = nats / (ln 2 x UTF-8 bytes of the text): the same bytes for every model, so that
 tokenizers do not matter (Gao 2020, section 3.1). Long texts are read in windows that overlap
 (stride half a window), and each window scores only the tokens the one before has not: a token has
-at least window - stride tokens of context wherever the text has them (Press 2021). The separator
-stands before the text as context and is never scored, nor is any document end.
+at least window - stride tokens of context wherever the text has them (Press 2021). The last window
+begins earlier, so that it is full too (as in lm-evaluation-harness). The separator stands before
+the text as context and is never scored, nor is any document end.
 """
 
 import dataclasses
@@ -13,9 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tokenizers
 
 from domainlm.errors import DomainLMError
+from domainlm.evaluation import kinds
 
 CHUNK = 512  # positions whose float32 logits exist at once
 # Classes whose logits are the head applied to the last hidden state, and nothing more. For all
@@ -45,7 +48,7 @@ def windows(tokens: int, window: int, stride: int, text: int = 0) -> Iterator[Wi
     first = 0
     for begin in range(0, max(tokens, 0), stride):
         end = min(begin + window, tokens)
-        yield Window(text, begin, end, first)
+        yield Window(text, max(0, end - window), end, first)
         first = end
         if end == tokens:
             return
@@ -61,7 +64,22 @@ def nats(
     batch: int,
     report: Callable[[float], None] = lambda share: None,
 ) -> list[tuple[int, float]]:
-    """(tokens, nats) of each text; `tokenizer` is a plain one (`models.plain_tokenizer`).
+    """(tokens, nats) of each text, as `token_nats` has them."""
+    found = token_nats(model, tokenizer, texts, window, stride, separator, batch, report)
+    return [(len(row), float(row.sum(dtype=np.float64))) for row in found]
+
+
+def token_nats(
+    model: Any,
+    tokenizer: tokenizers.Tokenizer,
+    texts: Sequence[str],
+    window: int,
+    stride: int,
+    separator: int,
+    batch: int,
+    report: Callable[[float], None] = lambda share: None,
+) -> list[npt.NDArray[np.float32]]:
+    """Nats of every token of each text; `tokenizer` is a plain one (`models.plain_tokenizer`).
 
     Windows are batched by length with padding on the right, which a causal model cannot see, so
     `batch` (windows at once) does not change results. `report` is given the share that is done.
@@ -76,29 +94,38 @@ def nats(
         )
     work = [w for n, row in enumerate(ids) for w in windows(len(row), window, stride, n)]
     work.sort(key=lambda w: (w.begin - w.end, w.text, w.begin))  # longest first: memory shows early
-    totals = np.zeros(len(texts))
+    found = [np.full(len(row), np.nan, np.float32) for row in ids]
     done = 0
     for start in range(0, len(work), batch):
         part = work[start : start + batch]
-        losses, owners = _score(model, ids, part, separator)
-        np.add.at(totals, owners, losses)
+        losses = _score(model, ids, part, separator)
+        for w, piece in zip(
+            part, np.split(losses, np.cumsum([w.end - w.first for w in part])[:-1]), strict=True
+        ):
+            found[w.text][w.first : w.end] = piece
         done += len(losses)
         report(done / sum(map(len, ids)))
-    for row, text, total in zip(ids, texts, totals, strict=True):
-        if row and not (math.isfinite(total) and total > 0):
+    for row, text in zip(found, texts, strict=True):
+        total = float(row.sum(dtype=np.float64))
+        if len(row) and not (math.isfinite(total) and total > 0):
             raise DomainLMError(
                 f"the loss of a text is {total}, not a positive number",
                 where=f"{model.config.name_or_path or type(model).__name__}, {text[:60]!r}",
                 why="the model's weights are damaged, or its training diverged",
                 fix="train it again with a lower learning rate, or --fresh",
             )
-    return [(len(row), float(total)) for row, total in zip(ids, totals, strict=True)]
+    return found
 
 
 def encode(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
     """Ids of `text` without special tokens; raises where they do not decode to `text` again."""
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False).ids
-    back: str = tokenizer.decode(ids, skip_special_tokens=False)
+    return list(encoding(tokenizer, text).ids)
+
+
+def encoding(tokenizer: tokenizers.Tokenizer, text: str) -> tokenizers.Encoding:
+    """Ids, tokens and offsets of `text`; raises as `encode` does."""
+    found = tokenizer.encode(text, add_special_tokens=False)
+    back: str = tokenizer.decode(found.ids, skip_special_tokens=False)
     if back != text:
         pairs = enumerate(zip(text, back, strict=False))
         place = next((n for n, (a, b) in pairs if a != b), len(back))
@@ -108,13 +135,19 @@ def encode(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
             why=f"encoded and decoded it reads {back[place : place + 20]!r}",
             fix="use a model with a byte-level tokenizer (GPT-2, Llama 3, Qwen, SmolLM, ...)",
         )
-    return ids
+    return found
+
+
+def token_ends(tokenizer: tokenizers.Tokenizer, text: str) -> list[int]:
+    """The UTF-8 byte that each token of `text` ends before; raises as `encode` does."""
+    found = encoding(tokenizer, text)
+    return kinds.token_ends(text, found.tokens, found.offsets)
 
 
 def _score(
     model: Any, ids: Sequence[Sequence[int]], part: Sequence[Window], separator: int
-) -> tuple[Any, Any]:
-    """Losses in nats and the texts they belong to, both of shape (scored tokens,)."""
+) -> npt.NDArray[np.float32]:
+    """Losses in nats of what the windows score, one window after the other."""
     import torch
 
     length = max(w.end - w.begin for w in part)
@@ -125,11 +158,11 @@ def _score(
         before = [separator, *row[: w.end - 1]] if w.begin == 0 else row[w.begin - 1 : w.end - 1]
         inputs[place, : w.end - w.begin] = torch.tensor(before)
         targets[place, w.first - w.begin : w.end - w.begin] = torch.tensor(row[w.first : w.end])
-    owners = torch.tensor([w.text for w in part])[:, None].expand_as(targets)[targets >= 0]
     inputs, targets = inputs.to(model.device), targets.to(model.device)
     with torch.inference_mode():
         losses = _losses(model, inputs, targets)
-    return losses.double().cpu().numpy(), owners.numpy()
+    scored: npt.NDArray[np.float32] = losses.cpu().numpy()
+    return scored
 
 
 def _losses(model: Any, inputs: Any, targets: Any) -> Any:
@@ -159,33 +192,3 @@ def last_hidden(model: Any, inputs: Any) -> Any:
         return model.base_model(input_ids=inputs, use_cache=False).last_hidden_state
     output = model(input_ids=inputs, use_cache=False, output_hidden_states=True)
     return output.hidden_states[-1]
-
-
-def hidden_means(
-    model: Any,
-    tokenizer: tokenizers.Tokenizer,
-    texts: Sequence[str],
-    window: int,
-    separator: int,
-    batch: int,
-) -> Any:
-    """Mean of the last hidden state over each text's tokens: float32 of shape (texts, width).
-
-    A text longer than `window` inputs is cut; the separator is read first and not averaged.
-    """
-    import torch
-
-    ids = [encode(tokenizer, text)[: window - 1] for text in texts]
-    order = sorted(range(len(ids)), key=lambda n: -len(ids[n]))
-    means: dict[int, Any] = {}
-    for start in range(0, len(order), batch):
-        part = order[start : start + batch]
-        inputs = torch.full((len(part), 1 + max(len(ids[n]) for n in part)), separator)
-        for place, n in enumerate(part):
-            inputs[place, 1 : 1 + len(ids[n])] = torch.tensor(ids[n])
-        with torch.inference_mode():
-            states = last_hidden(model, inputs.to(model.device))
-            for place, n in enumerate(part):
-                kept = states[place, 1 : 1 + len(ids[n])].float()
-                means[n] = kept.mean(0).cpu().numpy().astype(np.float32)
-    return np.stack([means[n] for n in range(len(ids))]) if ids else np.zeros((0, 0), np.float32)

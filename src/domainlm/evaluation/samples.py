@@ -2,10 +2,11 @@
 
 Plain sampling at a temperature, without top-k or top-p, so that nothing flatters a model. Random
 numbers depend on the prompt and the seed alone: the same for every model (common random numbers),
-whatever the other prompts, the batch or the device.
+whatever the other prompts, the batch or the device. The seeds of a prompt are one batch: as its
+rows are of one length, nothing is padded.
 """
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -22,45 +23,56 @@ def continue_text(
     prompt: str,
     *,
     identity: str,
-    seed: int,
+    seeds: Sequence[int],
     tokens: int,
     temperature: float,
     context: int,
     separator: int,
     special: Set[int] = frozenset(),
-) -> str:
-    """The text of `tokens` sampled tokens after the separator and `prompt`.
+) -> list[str]:
+    """The texts of `tokens` sampled tokens after the separator and `prompt`, one a seed.
 
-    `identity` names the prompt: with `seed` it decides the random numbers. Ids in `special`, the
+    `identity` names the prompt: with a seed it decides the random numbers. Ids in `special`, the
     separator and ids that no text has are never drawn, so every model writes `tokens` tokens. A
     model that reaches its `context` goes on from the last half of it.
     """
     import torch
 
-    generator = np.random.default_rng(hashed("sample", identity, seed))
+    generators = [np.random.default_rng(hashed("sample", identity, seed)) for seed in seeds]
     opening = encode(tokenizer, prompt)
-    ids = [separator, *opening]
-    rows = model.get_input_embeddings().num_embeddings
-    allowed = set(tokenizer.get_vocab().values()) - special - {separator}
-    forbidden = np.array([id not in allowed for id in range(rows)])
+    ids = [[separator, *opening] for _ in seeds]
+    forbidden = unwritten(model, tokenizer, special | {separator})
     cache, feed = None, ids
     held = 0  # positions in the cache
     with torch.inference_mode():
         for _ in range(tokens):
-            if held + len(feed) > context:
-                cache, held, feed = None, 0, ids[-max(1, context // 2) :]
+            if held + len(feed[0]) > context:
+                cache, held, feed = None, 0, [row[-max(1, context // 2) :] for row in ids]
             output = model(
-                input_ids=torch.tensor([feed], device=model.device),
+                input_ids=torch.tensor(feed, device=model.device),
                 past_key_values=cache,
                 use_cache=True,
+                logits_to_keep=1,
             )
-            cache, held = output.past_key_values, held + len(feed)
-            logits = output.logits[0, -1].double().cpu().numpy()[: len(forbidden)]
-            feed = [draw(logits, forbidden, temperature, generator.random())]
-            ids = ids + feed
-    before, after = (tokenizer.decode(row, skip_special_tokens=False) for row in (opening, ids[1:]))
+            cache, held = output.past_key_values, held + len(feed[0])
+            logits = output.logits[:, -1].double().cpu().numpy()[:, : len(forbidden)]
+            numbers = [generator.random() for generator in generators]
+            feed = [
+                [draw(row, forbidden, temperature, number)]
+                for row, number in zip(logits, numbers, strict=True)
+            ]
+            ids = [row + new for row, new in zip(ids, feed, strict=True)]
+    before = tokenizer.decode(opening, skip_special_tokens=False)
+    after = [tokenizer.decode(row[1:], skip_special_tokens=False) for row in ids]
     # The last token may end inside a character: that half is left out.
-    return after.removeprefix(before).rstrip("\ufffd")
+    return [text.removeprefix(before).rstrip("\ufffd") for text in after]
+
+
+def unwritten(model: Any, tokenizer: tokenizers.Tokenizer, special: Set[int]) -> Any:
+    """Which ids are never drawn, bool of shape (embeddings,): `special`, and what is no token."""
+    allowed = set(tokenizer.get_vocab().values()) - special
+    rows = model.get_input_embeddings().num_embeddings
+    return np.array([id not in allowed for id in range(rows)])
 
 
 def draw(logits: Any, forbidden: Any, temperature: float, number: float) -> int:

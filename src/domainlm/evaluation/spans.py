@@ -24,6 +24,7 @@ class Span:
     """A piece of a document: `text` begins at character `start` and has `bytes` UTF-8 bytes.
 
     `section` is the label of the section that it lies in, for the most part; empty if in none.
+    `year` is the document's, `novelty` its decile in the leakage audit; empty where not known.
     """
 
     document: str
@@ -34,6 +35,8 @@ class Span:
     text: str
     bytes: int
     section: str
+    year: str = ""
+    novelty: str = ""
 
 
 def hashed(*parts: object) -> int:
@@ -129,8 +132,19 @@ def choose(
             size = len(text.encode("utf-8"))
             section = section_of(document.sections, start, start + len(text))
             whose = (document.id, document.group, split, document.title)
-            spans.append(Span(*whose, start, text, size, section))
+            year = str(document.date.year) if document.date else ""
+            spans.append(Span(*whose, start, text, size, section, year))
     return sorted(spans, key=lambda span: rank[span.document])
+
+
+def first_quarter(spans: Sequence[Span]) -> list[Span]:
+    """The first quarter of each split's spans, in their order: as they were chosen, by hash."""
+    splits = dict.fromkeys(span.split for span in spans)
+    found = []
+    for split in splits:
+        mine = [span for span in spans if span.split == split]
+        found += mine[: -(-len(mine) // 4)]
+    return found
 
 
 def held_out_sha256(spans: Sequence[Span]) -> str:

@@ -10,87 +10,141 @@ from pathlib import Path
 from typing import Any
 
 from domainlm.artifacts import Run, Task, atomic_write, read_json, sha256_file, write_json
-from domainlm.corpus import documents
+from domainlm.corpus import audit, documents
 from domainlm.errors import DomainLMError
-from domainlm.evaluation import assemble, baselines, probe, spans
-from domainlm.evaluation.assemble import PARTS, PASSAGES, PRIMER, PROMPTS, SEED, SPANS
+from domainlm.evaluation import (
+    assemble,
+    baselines,
+    copies,
+    deep,
+    guests,
+    probe,
+    quality,
+    spans,
+    tables,
+)
+from domainlm.evaluation.assemble import PARTS, PASSAGES, PRIMER, PROMPTS, SEEDS, SPANS
+from domainlm.evaluation.deep import CHUNK
+from domainlm.evaluation.tables import SEED
 from domainlm.recipe import dump
 
 TRAINED = ("config.json", "training.json", "training.jsonl")
-CHUNK = 32  # spans a baseline task compresses
+CONTEXT_BYTES = 2_048  # of the window that is of one size for all models, in bytes
 
 
 def waves(run: Run) -> Iterator[list[Task]]:
-    """What is scored; the scores of models and compressors; the evidence."""
+    """What is scored; the scores of all models; what needs these; the evidence."""
     files = tuple(p.relative_to(run.root).as_posix() for p in documents.paths(run.root))
     wanted = run.recipe.evaluate
+    novelty = (audit.ROWS,) if (run.root / audit.ROWS).is_file() else ()
     what = wanted.model_dump(include={"documents", "bytes", "passages", "primer"})
-    yield [Task("evaluation/spans", choose, what, files, (SPANS, PASSAGES, PRIMER))]
+    what["deep_probe"] = wanted.wants("probe")
+    first, second = deep.chosen(run, files)
+    yield [
+        Task("evaluation/spans", choose, what, (*files, *novelty), (SPANS, PASSAGES, PRIMER)),
+        *first,
+    ]
 
+    models, skipped = _models(run)
+    scores = [_score_task(model, inputs) for model, inputs in models]
     rows = len(spans.read_spans(run.root / SPANS))
-    how = wanted.model_dump(include={"window", "generate", "temperature"})
-    common = (SPANS, PASSAGES, PROMPTS)
-    scored, skipped, scores = [], [], []
-    if run.stock is not None:
-        stock = {"name": "stock", "stock": run.stock.name, "sha256": run.stock.sha256}
-        scores.append(_score_task({**how, **stock}, common))
-        scored.append("stock")
-    for arm in run.recipe.train:
-        if arm.init == "stock" and run.stock is None:
-            skipped.append(arm.name)
-            continue
-        model = tuple(
-            f"models/{arm.name}/{file}"
-            for file in ("model.safetensors", "config.json", "tokenizer.json")
-        )
-        scores.append(_score_task({**how, "name": arm.name}, (*common, *model)))
-        scored.append(arm.name)
     compressed = [
         Task(
             f"evaluation/baselines-{number:05d}",
             compress,
-            {"number": number},
+            {"number": number, "uniform": wanted.wants("baselines")},
             (SPANS, PRIMER),
             (f"{PARTS}/baselines-{number:05d}.parquet",),
         )
         for number in range(-(-rows // CHUNK))
     ]
-    yield [*compressed, *scores]
+    if wanted.wants("baselines"):
+        compressed += deep.baselines_tasks(run, files, len(compressed))
+    controls = _probe_controls(run)
+    yield [*second, *compressed, *controls, *scores]
 
-    arms = [name for name in scored if name != "stock"]
+    samples = tuple(f"{PARTS}/{model['name']}.samples.jsonl" for model, _ in models)
+    copied = []
+    for number, file in enumerate(files):
+        to = f"{PARTS}/copies-{number:05d}.json"
+        given = {"file": file, "samples": samples, "to": to}
+        name = f"evaluation/copies-{number:05d}"
+        copied.append(Task(name, find_copies, given, (file, *samples), (to,)))
+    answers = [task for model, inputs in models for task in deep.answered(run, model, inputs)]
+    yield [*copied, *answers]
+
+    names = [model["name"] for model, _ in models]
+    arms = [arm.name for arm in run.recipe.train if arm.name in names]
     trained = [f"models/{a}/{f}" for a in arms for f in TRAINED]
-    parts = [output for task in (*scores, *compressed) for output in task.outputs]
-    stock_facts: dict[str, Any] | None = None
+    snapshots = [path for model, _ in models for path in model.get("snapshots", ())]
+    gathered = (*scores, *compressed, *controls, *copied, *answers)
+    parts = [output for task in gathered for output in task.outputs]
+    stock = run.stock and {f: getattr(run.stock, f) for f in ("name", "title", "sha256", "notes")}
+    arguments = {
+        "recipe": dump(run.recipe),
+        "command": run.command,
+        "stock": stock,
+        "arms": arms,
+        "guests": [dataclasses.asdict(guest) for guest in guests.read(run.root)],
+        "skipped": skipped,
+        "baselines": [output for task in compressed for output in task.outputs],
+        "controls": {task.arguments["name"]: task.outputs[0] for task in controls},
+        "copies": [task.outputs[0] for task in copied],
+        "merkle_root": run.manifest.merkle_root(("corpus", "tokens", "training")),
+    }
+    choices = [output for task in (*first, *second) for output in task.outputs]
+    common = (SPANS, PASSAGES, PROMPTS, *choices)
+    inputs = (*common, "corpus/ledger.json", "tokens/index.json", *trained, *snapshots, *parts)
+    files = ("evidence.json", "documents.parquet", "windows.parquet", "snapshots.parquet",
+             "samples.jsonl", "surprisal.jsonl")  # fmt: skip
+    outputs = tuple(f"evaluation/{file}" for file in files)
+    yield [Task("evaluation/evidence", assemble.gather, arguments, inputs, outputs)]
+
+
+def _models(run: Run) -> tuple[list[tuple[dict[str, Any], tuple[str, ...]]], list[str]]:
+    """(arguments, inputs) of the tasks of each network, and arms that wait for a stock model."""
+    how = run.recipe.evaluate.model_dump(include={"window", "generate", "temperature"})
+    common = (SPANS, PASSAGES, PROMPTS)
+    found: list[tuple[dict[str, Any], tuple[str, ...]]] = []
+    skipped = []
     if run.stock is not None:
-        stock_facts = {f: getattr(run.stock, f) for f in ("name", "title", "sha256", "notes")}
-    yield [
-        Task(
-            "evaluation/evidence",
-            assemble.gather,
-            {
-                "recipe": dump(run.recipe),
-                "command": run.command,
-                "stock": stock_facts,
-                "arms": arms,
-                "skipped": skipped,
-                "baselines": [output for task in compressed for output in task.outputs],
-                "merkle_root": run.manifest.merkle_root(("corpus", "tokens", "training")),
-            },
-            (*common, "corpus/ledger.json", "tokens/index.json", *trained, *parts),
-            (
-                "evaluation/evidence.json",
-                "evaluation/documents.parquet",
-                "evaluation/samples.jsonl",
-            ),
-        )
-    ]
+        stock = {"name": "stock", "stock": run.stock.name, "sha256": run.stock.sha256}
+        found.append(({**how, **stock}, common))
+    for arm in run.recipe.train:
+        if arm.init == "stock" and run.stock is None:
+            skipped.append(arm.name)
+            continue
+        folder = f"models/{arm.name}"
+        kept = [f"{folder}/snapshots/{place + 1}.safetensors" for place in range(arm.snapshots)]
+        files = ("model.safetensors", "config.json", "tokenizer.json")
+        inputs = (*common, *(f"{folder}/{file}" for file in files), *kept)
+        found.append(({**how, "name": arm.name, "snapshots": kept}, inputs))
+    for guest in guests.read(run.root):
+        known = {"name": guest.name, "stock": guest.source, "sha256": guest.sha256}
+        found.append(({**how, **known}, common))
+    return found, skipped
 
 
 def _score_task(arguments: dict[str, Any], inputs: tuple[str, ...]) -> Task:
     name = arguments["name"]
-    ends = ("losses.parquet", "samples.jsonl", "features.npy", "model.json")
+    ends = ("losses.parquet", "windows.parquet", "snapshots.parquet", "samples.jsonl",
+            "surprisal.jsonl", "features.safetensors", "model.json")  # fmt: skip
     outputs = tuple(f"{PARTS}/{name}.{end}" for end in ends)
     return Task(f"evaluation/score-{name}", score, arguments, inputs, outputs, in_process=True)
+
+
+def _probe_controls(run: Run) -> list[Task]:
+    """Features that no training made, for the deep probe: random weights, and MiniLM's."""
+    if not run.recipe.evaluate.wants("probe"):
+        return []
+    arm = next((arm.name for arm in run.recipe.train if arm.init is None), None)
+    wanted = {"random weights": f"models/{arm}/config.json"} if arm else {}
+    wanted["MiniLM"] = PASSAGES
+    return [
+        Task(f"evaluation/features-{n}", control, {"name": name, "arm": arm}, (PASSAGES, file),
+             (f"{PARTS}/control-{n}.safetensors",), in_process=True)
+        for n, (name, file) in enumerate(wanted.items())
+    ]  # fmt: skip
 
 
 def choose(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
@@ -111,7 +165,14 @@ def choose(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
             why="no document is seen, unseen or validation",
             fix="hold some out, for example with --set split.newest=0.1",
         )
-    passages, note = probe.passages(files, arguments["passages"], SEED)
+    deciles = audit.novelty(root) if (root / audit.ROWS).is_file() else {}
+    chosen = [
+        dataclasses.replace(span, novelty=str(deciles.get(span.document, ""))) for span in chosen
+    ]
+    deeper = arguments["deep_probe"]
+    total = arguments["passages"] * (deep.DEEP if deeper else 1)
+    most = probe.LABELS[2 if deeper else 1]
+    passages, note = probe.passages(files, total, SEED, most)
     write_json(
         root / PASSAGES, {"note": note, "passages": [dataclasses.asdict(p) for p in passages]}
     )
@@ -126,78 +187,129 @@ def compress(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     part = spans.read_spans(root / SPANS)[number * CHUNK : (number + 1) * CHUNK]
     primer = (root / PRIMER).read_bytes()
     rows = []
-    for name in baselines.NAMES:
-        for span, nats in zip(
-            part, baselines.nats(name, [s.text for s in part], primer), strict=True
-        ):
-            rows.append(assemble.document_row(name, span, None, nats))
+    for name in (*(("uniform",) if arguments["uniform"] else ()), *baselines.NAMES):
+        costs = baselines.nats(name, [s.text for s in part], primer)
+        rows += [tables.compressed_row(name, s, n) for s, n in zip(part, costs, strict=True)]
     path = f"{PARTS}/baselines-{number:05d}.parquet"
-    return {path: assemble.write_documents(root / path, rows)}
+    return {path: tables.write_documents(root / path, rows)}
+
+
+def find_copies(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
+    """Task: the longest span of each sample in one documents file, and personal data in it."""
+    rows = [row for path in arguments["samples"] for row in tables.read_lines(root / path)]
+    strings = {string for *_, string in copies.personal((r["model"], r["text"]) for r in rows)}
+    file = root / arguments["file"]
+    found = copies.find(file, [row["text"] for row in rows])
+    standing = sorted(copies.standing(file, strings))
+    lines = [dataclasses.astuple(copy) for copy in found]
+    write_json(root / arguments["to"], {"copies": lines, "standing": standing})
+    return {arguments["to"]: len(rows)}
+
+
+def control(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
+    """Task: features of the probe's passages that no training on this corpus made."""
+    from domainlm.evaluation import features, models
+
+    texts = [p["text"] for p in read_json(root / PASSAGES)["passages"]]
+    number = 1 if arguments["name"] == "MiniLM" and arguments["arm"] else 0
+    path = f"{PARTS}/control-{number}.safetensors"
+    states = features.NONE
+    if arguments["name"] == "MiniLM":
+        if folder := features.minilm_folder():
+            states = features.minilm(folder, texts, 32)
+    else:
+        folder = root / "models" / arguments["arm"]
+        model = features.untrained(folder, SEED)
+        tokenizer, separator = models.plain_tokenizer(folder), models.separator_id(folder)
+        window = min(1024, models.context(model))
+        states = features.hidden_states(model, tokenizer, texts, window, separator, 8)
+    features.write(root / path, states)
+    return {path: len(texts)}
 
 
 def score(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     """Task: one model's losses on the spans, its samples and its features; loads it once."""
-    import numpy as np
-
     from domainlm.console import progress
-    from domainlm.evaluation import loss, models, samples
+    from domainlm.evaluation import features, loss, models, samples, surprisal
 
     name = arguments["name"]
-    folder, sha256 = _find(root, arguments)
+    folder, sha256 = locate(root, arguments)
     model, tokenizer, separator = models.load(folder)
     context = models.context(model)
     window = min(arguments["window"], context)
-    stride, batch = max(1, window // 2), 32 if model.device.type == "cuda" else 4
+    batch = 32 if model.device.type == "cuda" else 4
     prefix = f"{PARTS}/{name}"
 
+    def read(part: list[spans.Span], window: int, stride: int, **more: int) -> list[dict[str, Any]]:
+        """Rows of `documents.parquet` of these spans, read by windows of so many tokens."""
+        size = sum(span.bytes for span in part)
+        with progress(f"scoring {name}", size, "bytes") as advance:
+            how = (window, stride, separator, batch, lambda share: advance(round(share * size), ""))
+            found = loss.token_nats(model, tokenizer, [span.text for span in part], *how)
+        return [
+            tables.scored_row(name, span, loss.token_ends(tokenizer, span.text), nats,
+                              window=window, stride=stride, **more)
+            for span, nats in zip(part, found, strict=True)
+        ]  # fmt: skip
+
     scored = spans.read_spans(root / SPANS)
-    texts = [span.text for span in scored]
-    size = sum(span.bytes for span in scored)
-    with progress(f"scoring {name}", size, "bytes") as advance:
-        how = (window, stride, separator, batch, lambda share: advance(round(share * size), ""))
-        results = loss.nats(model, tokenizer, texts, *how)
-    rows = [
-        assemble.document_row(name, span, tokens, nats)
-        for span, (tokens, nats) in zip(scored, results, strict=True)
-    ]
-    assemble.write_documents(root / f"{prefix}.losses.parquet", rows)
+    rows = read(scored, window, max(1, window // 2))
+    tables.write_documents(root / f"{prefix}.losses.parquet", rows)
+    few = spans.first_quarter(scored)
+    size = CONTEXT_BYTES * sum(row["tokens"] for row in rows) / sum(row["bytes"] for row in rows)
+    equal = min(context, max(16, round(size)))
+    others = read(few, window, window)
+    others += read(few, equal, max(1, equal // 2), context_bytes=CONTEXT_BYTES)
+    others.sort(key=lambda row: list(dict.fromkeys(s.split for s in few)).index(row["split"]))
+    tables.write_documents(root / f"{prefix}.windows.parquet", others)
 
     prompts, special = read_json(root / PROMPTS), models.special_ids(folder)
     written = []
     with progress(f"samples of {name}", len(prompts), "prompts") as advance:
         for number, prompt in enumerate(prompts):
-            text = samples.continue_text(
+            texts = samples.continue_text(
                 model,
                 tokenizer,
                 prompt["text"],
                 identity=prompt["id"],
-                seed=SEED,
+                seeds=SEEDS,
                 tokens=arguments["generate"],
                 temperature=arguments["temperature"],
                 context=min(context, max(window, 2)),
                 separator=separator,
                 special=special,
             )
-            written.append(assemble.sample_row(prompt, name, text, sha256))
+            written += [
+                assemble.sample_row(prompt, name, seed, text, sha256)
+                for seed, text in zip(SEEDS, texts, strict=True)
+            ]
             advance(number + 1, "")
-    assemble.write_lines(root / f"{prefix}.samples.jsonl", written)
+    tables.write_lines(root / f"{prefix}.samples.jsonl", written)
+    readings = surprisal.readings(model, tokenizer, prompts, name, min(context, window), separator)
+    lines = [reading.model_dump() for reading in readings]
+    tables.write_lines(root / f"{prefix}.surprisal.jsonl", lines)
 
     passages = [p["text"] for p in read_json(root / PASSAGES)["passages"]]
-    features = loss.hidden_means(model, tokenizer, passages, window, separator, batch)
-    with atomic_write(root / f"{prefix}.features.npy") as file:
-        np.save(file, features)
+    states = features.hidden_states(model, tokenizer, passages, window, separator, batch)
+    features.write(root / f"{prefix}.features.safetensors", states)
+    passed = []
+    for path in arguments.get("snapshots", ()):  # last: they take the place of the weights
+        quality.load(model, root / path)
+        step = quality.facts(root / path)["step"]
+        passed += [row | {"step": step} for row in read(few, window, max(1, window // 2))]
+    tables.write_documents(root / f"{prefix}.snapshots.parquet", passed)
     facts = {
         "sha256": sha256,
         "parameters": sum(p.numel() for p in model.parameters()),
         "vocabulary": model.get_input_embeddings().num_embeddings,
         "window": window,
-        "stride": stride,
+        "stride": max(1, window // 2),
     }
     write_json(root / f"{prefix}.model.json", facts)
     return {f"{prefix}.losses.parquet": len(rows), f"{prefix}.samples.jsonl": len(written)}
 
 
-def _find(root: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
+def locate(root: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
     """Folder and weights' hash of the model to score; the stock model is located again."""
     if "stock" not in arguments:
         folder = root / "models" / arguments["name"]
