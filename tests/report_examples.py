@@ -1,9 +1,12 @@
 """Invented evidence in the variants that the report has to tell apart."""
 
+import hashlib
 import math
+import re
+from collections.abc import Sequence
 from typing import Any
 
-from domainlm.evaluation.evidence import Evidence, Sample
+from domainlm.evaluation.evidence import Evidence, Reading, Sample
 
 RECIPE = """name = "demo"
 
@@ -137,7 +140,7 @@ def example(
             if m in names for i in range(1, 369)
         ],
         "samples": {"path": "evaluation/samples.jsonl", "prompts_sha256": "9c" * 32,
-                    "tokens": 100, "temperature": 0.8},
+                    "tokens": 100, "temperature": 0.8, "seeds": [1, 2, 3]},
         "corpus": {
             "source": "sample:edgar", "files": 168, "bytes": 48_200_000,
             "skipped": {"not a 10-K": {"files": 12, "bytes": 900_000},
@@ -179,18 +182,150 @@ def example(
     return Evidence.model_validate(values | changes)
 
 
-def samples(evidence: Evidence, texts: dict[str, str] | None = None) -> list[Sample]:
-    """Two openings of filings and a classic one, continued by every model of `evidence`."""
-    openings = [(OPENING, "Northwind Valve Corp, 10-K 2023, Item 7", TRUE),
-                ("We face intense competition, and", "Harlan Foods Inc, 10-K 2023, Item 1A",
-                 " many of our competitors have greater resources than we do."),
-                ("Once upon a time", "classic", None)]  # fmt: skip
-    return [
-        Sample(prompt_id=f"p{i}", prompt=prompt, source=source, model=name, seed=7,
-               text=(texts or TEXTS)[name], true_text=true, model_sha256=model.sha256)
-        for i, (prompt, source, true) in enumerate(openings)
-        for name, model in evidence.models.items() if model.role != "baseline"
+OPENINGS = (
+    (OPENING, "Northwind Valve Corp, 10-K 2023, Item 7", TRUE),
+    ("We face intense competition, and", "Harlan Foods Inc, 10-K 2023, Item 1A",
+     " many of our competitors have greater resources than we do."),
+    ("Once upon a time", "classic", None),
+)  # fmt: skip
+COPIED = "offset by unfavorable foreign currency exchange rates and lower average selling prices in"
+
+
+def samples(
+    evidence: Evidence, texts: dict[str, str] | None = None, seeds: Sequence[int] = (1, 2, 3)
+) -> list[Sample]:
+    """Two openings of filings and a classic one, continued by every model of `evidence`.
+
+    Where it says so itself, `scratch` copies; the stock model repeats itself on the classic one.
+    """
+    found = []
+    for i, (prompt, source, true) in enumerate(OPENINGS):
+        for name, model in evidence.models.items():
+            if model.role == "baseline":
+                continue
+            text = (texts or TEXTS).get(name, "Anything.")
+            more: dict[str, Any] = {"repetition": 0.34} if (name, i) == ("stock", 2) else {}
+            if COPIED in text:
+                more = {"copied_words": 13, "copied_text": COPIED, "repetition": 0.04,
+                        "copied_from": "Harlan Valve Company, 10-K 2019"}  # fmt: skip
+            found += [
+                Sample(prompt_id=f"opening-{'abc'[i]}", prompt=prompt, source=source, model=name,
+                       seed=seed, text=text, true_text=true, model_sha256=model.sha256, **more)
+                for seed in seeds
+            ]  # fmt: skip
+    return found
+
+
+def readings(evidence: Evidence) -> list[Reading]:
+    """The openings with a true text as every model reads them, word by word, by invented nats."""
+    found = []
+    for name, model in evidence.models.items():
+        for i, (prompt, _, true) in enumerate(OPENINGS):
+            if model.role == "baseline" or true is None:
+                continue
+            text = prompt + true
+            ends = [match.end() for match in re.finditer(r"\s*\S+", text)]
+            nats = [0.35 + hashlib.sha256(f"{name}{n}".encode()).digest()[0] / 30 for n in ends]
+            others = [[(" the", 0.41), (" net", 0.22), ("\n\n", 0.06)] for _ in ends]
+            found.append(Reading(model=name, prompt_id=f"opening-{'abc'[i]}", text=text, ends=ends,
+                                 nats=nats, alternatives=others))  # fmt: skip
+    return found
+
+
+def full() -> Evidence:
+    """Every part of the evidence, with a model from outside."""
+    base = example(notices=(INVENTED,)).model_dump()
+    models = base["models"] | {
+        "guest": {"role": "other", "title": "Big-1B (a guest)", "source": "some/where",
+                  "sha256": "77" * 32, "parameters": 1_000_000_000, "window": 1024, "stride": 512}
+    }  # fmt: skip
+    networks = {"stock": 0.0, "scratch": 0.18, "continued": -0.14, "guest": -0.03}
+    cuts = {"section": ("Item 1", "Item 7", "Item 8"), "year": ("2022", "2023"),
+            "novelty": ("0", "4", "9"), "kind": ("word", "number", "space")}  # fmt: skip
+    slices, gaps = [], []
+    for by, values in cuts.items():
+        for n, value in enumerate(values):
+            size = {"documents": 31 - 6 * n, "groups": 30 - 6 * n}
+            where = {"split": "unseen", "by": by, "value": value, **size}
+            for model, more in networks.items():
+                bits = 0.97 + more + 0.07 * n
+                slices.append({**where, "model": model, "bits_per_byte": bits, "bytes": 90_000,
+                               "ci95": (bits - 0.06, bits + 0.07)})  # fmt: skip
+            bits = (-0.19, 0.034, -0.023)[n]
+            gaps.append({**where, "a": "continued", "b": "stock", "bits_per_byte": bits,
+                         "ci95": (bits - 0.017, bits + 0.018), "p_value": 0.001 + 0.2 * n,
+                         "p_holm": 0.011 + 0.3 * n})  # fmt: skip
+    row = {"split": "unseen", "documents": 23, "groups": 22, "bytes": 188_416}
+    windows = [
+        {**row, "model": model, "window": window, "stride": window // part,
+         "ci95": (low, low + 0.1), "bits_per_byte": low + 0.047, "context_bytes": context}
+        for window, part, context, add in ((1024, 1, None, 0.02), (457, 2, 2048, 0.051))
+        for model, more in networks.items() for low in (0.93 + more + add,)
     ]  # fmt: skip
+    probes = [
+        {"task": "which of 5 sections 150 words come from", "features": f, "layer": None,
+         "labels": ["Item 1", "Item 1A", "Item 3", "Item 7", "Item 8"], "labels_per_class": n,
+         "train_passages": 5 * n, "test_passages": 333, "accuracy": a + 0.03 * i,
+         "macro_f1": a - 0.015 + 0.03 * i, "majority": 0.2342, "ci95": (a - 0.055, a + 0.085)}
+        for i, n in enumerate((16, 32, 64, 128))
+        for f, a in (("stock", 0.617), ("TF-IDF", 0.631), ("majority", 0.214), ("MiniLM", 0.663),
+                     ("continued", 0.642), ("random weights", 0.45))
+    ]  # fmt: skip
+    scorers = (("BM25", 0.484), ("TF-IDF", 0.467), ("stock", 0.532), ("continued", 0.577))
+    audit = base["corpus"]["audit"]
+    audit["splits"]["unseen"]["over"] = 2
+    more: dict[str, Any] = {
+        "models": models,
+        "slices": slices,
+        "slice_gaps": gaps,
+        "windows": windows,
+        "probe": probes,
+        "spreads": [{"models": ["scratch", "again", "third"], "split": "unseen", "mean": 1.1652,
+                     "sd": 0.0043}],
+        "general": [{"model": m, "source": "two stories in the public domain", "documents": 2,
+                     "bytes": 181_000, "bits_per_byte": 1.23 + 0.31 * n}
+                    for n, m in enumerate(("stock", "scratch", "continued"))],
+        "choices": [{"task": task, "scorer": s, "questions": 211, "groups": 41, "chance": 0.253,
+                     "accuracy": a, "ci95": (a - 0.05, a + 0.06)}
+                    for task in ("next passage", "section of a passage") for s, a in scorers],
+        "retrieval": [{"scorer": s, "queries": 180, "candidates": 222, "groups": 39,
+                       "mrr": a + 0.06, "ndcg10": a, "ci95": (a - 0.05, a + 0.06)}
+                      for s, a in scorers],
+        "memorization": [{"model": m, "copies": c, "windows": 1_200 - n, "groups": 52 - n,
+                          "exact": 31 + n, "rate": 0.026 + 0.017 * n,
+                          "ci95": (0.019 + 0.017 * n, 0.034 + 0.017 * n)}
+                         for m in ("stock", "continued")
+                         for n, c in enumerate(("0", "2-9", "10+"))],
+        "extraction": [{"model": "stock", "difference": 0.0023, "ci95": (-0.0041, 0.0087)},
+                       {"model": "continued", "difference": 0.0172, "ci95": (0.0081, 0.0266)}],
+        "personal": [{"model": m, "kind": k, "generations": 36, "found": 3 + n, "in_train": n}
+                     for n, m in enumerate(("stock", "continued")) for k in ("any", "phone")],
+        "gates": [{"gap": "continued-stock", "split": "unseen", "max": -0.031,
+                   "bits_per_byte": -0.139, "met": True},
+                  {"gap": "scratch-stock", "split": "unseen", "max": 0.029,
+                   "bits_per_byte": 0.183, "met": False}],
+        "quality": [
+            {"model": m, "split": "unseen", "step": 46 * 2**n, "tokens": 376_832 * 2**n,
+             "flops": 4.25e12 * 2**n, "seconds": 37.6 * 2**n, "kwh": None, "money": None,
+             "bits_per_byte": bits + 0.4 / 2**n, "ci95": (bits, bits + 0.5), "documents": 23,
+             "groups": 22, "bytes": 188_416}
+            for m, bits in (("scratch", 1.112), ("continued", 0.793)) for n in range(4)
+        ],
+        "crossings": [
+            {"model": m, "split": "unseen", "by": by, "level": 0.929, "at": at, "budget": spent}
+            for m, by, at, spent in (
+                ("continued", "flops", 6.7e12, 3.4e13), ("continued", "seconds", 61.0, 301.0),
+                ("scratch", "flops", None, 3.4e13), ("scratch", "seconds", None, 312.0),
+            )
+        ],
+        "notes": {"retrieval": "The passages to retrieve are of groups also in train."},
+        "corpus": base["corpus"] | {"audit": audit},
+    }  # fmt: skip
+    more["loss"] = base["loss"] + [
+        r | {"model": "guest", "bits_per_byte": r["bits_per_byte"] - 0.031}
+        for r in base["loss"] if r["model"] == "stock"
+    ]  # fmt: skip
+    return Evidence.model_validate(base | more)
 
 
 def without(*models: str) -> dict[str, dict[str, float]]:
@@ -204,6 +339,7 @@ HOSTILE = "<script>alert(1)</script> | **Bold** `x` \x1b[31mred\x1b[0m \u202etxt
 def variants() -> dict[str, Evidence]:
     """Every situation that the wording has to tell apart."""
     wins = {**SCORES, "unseen": {**SCORES["unseen"], "scratch": 0.902, "continued": 0.931}}
+    behind = {**SCORES, "unseen": {**SCORES["unseen"], "continued": 1.021}}
     return {
         "continued_wins": example(notices=(INVENTED,)),
         "scratch_wins": example(scores=wins),
@@ -213,6 +349,9 @@ def variants() -> dict[str, Evidence]:
             name=HOSTILE, titles={n: f"{HOSTILE} {n}" for n in TITLES}, notices=(HOSTILE,)
         ),
         "few_groups": example(groups=7, half=0.4, epochs=6.5),
+        "few_but_apart": example(groups=7),
+        "loses": example(scores=behind),
+        "full": full(),
         "one_arm": example(scores=without("continued")),
         "nothing": example(scores={"none": {}}, curves=[], cost=[], probe=[]),
     }

@@ -1,4 +1,4 @@
-"""The evaluation: losses against an independent recomputation, spans, samples, probe, stage."""
+"""The evaluation: losses against an independent recomputation, spans, samples, stage."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from domainlm.artifacts import Run
 from domainlm.corpus import documents
 from domainlm.corpus.documents import Document, Section
 from domainlm.errors import DomainLMError
-from domainlm.evaluation import baselines, loss, models, probe, samples, spans, stage, tables
+from domainlm.evaluation import baselines, loss, models, samples, spans, stage, tables
 from domainlm.evaluation.evidence import Evidence, load
 from evaluation_helpers import TOPICS, filings, make_run, prose, tiny
 
@@ -311,67 +311,10 @@ def test_the_separator_is_never_drawn() -> None:
     assert samples.draw(logits, forbidden, 0.8, 1.0) == 2
 
 
-@pytest.mark.slow
-def test_probe_tells_sections_apart(tmp_path: Path) -> None:
-    path = tmp_path / "documents-0.parquet"
-    documents.write(path, [*filings("train", 6, 2), *filings("unseen", 6)])
-    chosen, note = probe.passages([path], 96, 1)
-    assert note == ""
-    assert len(chosen) == 96
-    for side in ("train", "test"):
-        labels = [p.label for p in chosen if p.side == side]
-        assert {labels.count(label) for label in set(labels)} == {16}
-    groups = [{p.group for p in chosen if p.side == side} for side in ("train", "test")]
-    assert not groups[0] & groups[1]
-    assert not any("Item" in p.text or "Heading" in p.text for p in chosen)
-    assert {len(p.text.split()) for p in chosen} == {probe.WORDS}
-    truth = np.array([[p.label == "Item 7", p.label == "Item 1A"] for p in chosen], float)
-    noise = np.random.default_rng(0).normal(size=(96, 8))
-    words, oracle, nothing = probe.measure(chosen, {"oracle": truth, "noise": noise}, 1)
-    assert words.accuracy > 0.9
-    assert (oracle.accuracy, oracle.macro_f1) == (1.0, 1.0)
-    assert nothing.accuracy < 0.6
-    assert nothing.ci95[0] <= nothing.accuracy <= nothing.ci95[1]
-    assert words.majority == pytest.approx(1 / 3)
-
-
 def relabelled(
     rows: list[Document], label: Callable[[Document, Section], Section]
 ) -> list[Document]:
     return [dataclasses.replace(d, sections=tuple(label(d, s) for s in d.sections)) for d in rows]
-
-
-def test_probe_takes_headings_that_recur(tmp_path: Path) -> None:
-    """Each document has a title of its own; two headings are in all."""
-    path = tmp_path / "documents-0.parquet"
-    rows = [*filings("train", 6, 2), *filings("unseen", 6)]
-    names = {"Item 1": "", "Item 1A": "Dangers", "Item 7": "Figures"}
-
-    def heading(document: Document, section: Section) -> Section:
-        label = names[section.label] or f"The story of {document.id}"
-        return dataclasses.replace(section, label=label)
-
-    documents.write(path, relabelled(rows, heading))
-    chosen, note = probe.passages([path], 64, 1)
-    assert note == "" and {p.label for p in chosen} == {"Dangers", "Figures"}
-    assert chosen == probe.passages([path], 64, 1)[0]
-
-    def doubtful(document: Document, section: Section) -> Section:
-        return dataclasses.replace(heading(document, section), flags=("suspicious_size",))
-
-    documents.write(path, relabelled(rows, doubtful))
-    assert probe.passages([path], 64, 1)[0] == []
-
-
-def test_probe_says_why_there_is_none(tmp_path: Path) -> None:
-    path = tmp_path / "documents-0.parquet"
-    documents.write(path, [*filings("train", 6), *filings("unseen", 3)])
-    assert probe.passages([path], 0, 1)[0] == []
-    chosen, note = probe.passages([path], 96, 1)
-    assert chosen == []
-    assert "4 groups" in note
-    documents.write(path, filings("train", 6))
-    assert "no held-out" in probe.passages([path], 96, 1)[1]
 
 
 def carry_out(run: Run) -> Evidence:

@@ -1,13 +1,17 @@
 """The report says what the evidence says, to people and in every format."""
 
+import base64
+import functools
+import hashlib
 import html.parser
 import io
 import itertools
 import json
+import math
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +20,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from domainlm.evaluation.evidence import Evidence, Sample
-from domainlm.report import charts, headline, page, post, stage, view, words
-from report_examples import HOSTILE, INVENTED, TEXTS, example, samples, variants, without
+from domainlm.evaluation.evidence import Evidence, Reading, Sample
+from domainlm.report import (
+    charts,
+    failures,
+    findings,
+    headline,
+    heat,
+    numbers,
+    page,
+    post,
+    stage,
+    svg,
+    tables,
+    view,
+    words,
+)
+from report_examples import (
+    COPIED,
+    HOSTILE,
+    INVENTED,
+    TEXTS,
+    example,
+    readings,
+    samples,
+    variants,
+    without,
+)
 
 VARIANTS = {name: view.tidy(evidence) for name, evidence in variants().items()}
 PNG = b"\x89PNG"
@@ -44,18 +72,18 @@ def changed(evidence: Evidence, part: str, **fields: Callable[[Any], Any]) -> Ev
 
 
 def test_loss_and_perplexity_are_never_mixed() -> None:
-    assert words.less_loss(4.5, 3.2) == "28.9 % less loss"
-    assert words.perplexity_change(4.5, 3.2) == "72.7 % lower perplexity"  # 1 - exp(-1.3)
-    assert words.fewer_bits(0.981, 0.842) == "14.2 % fewer bits"
-    assert words.fewer_bits(1.0, 2.5) == "150 % more bits"
+    assert numbers.less_loss(4.5, 3.2) == "28.9 % less loss"
+    assert numbers.perplexity_change(4.5, 3.2) == "72.7 % lower perplexity"  # 1 - exp(-1.3)
+    assert numbers.fewer_bits(0.981, 0.842) == "14.2 % fewer bits"
+    assert numbers.fewer_bits(1.0, 2.5) == "150 % more bits"
 
 
 @given(positive, positive)
 def test_direction_and_size_of_changes(old: float, new: float) -> None:
     for change, less, more in (
-        (words.less_loss, "less", "more"),
-        (words.perplexity_change, "lower", "higher"),
-        (words.fewer_bits, "fewer", "more"),
+        (numbers.less_loss, "less", "more"),
+        (numbers.perplexity_change, "lower", "higher"),
+        (numbers.fewer_bits, "fewer", "more"),
     ):
         text = change(old, new)
         if abs(new - old) < 1e-9:
@@ -68,7 +96,7 @@ def test_direction_and_size_of_changes(old: float, new: float) -> None:
 
 @given(st.floats(0, 50))
 def test_percent_reads_back(share: float) -> None:
-    text = words.percent(share)
+    text = numbers.percent(share)
     if text.startswith("less"):
         assert 0 < share < 0.0005
     else:
@@ -92,6 +120,14 @@ def test_sizes_and_durations() -> None:
     assert [words.duration(s) for s in (61, 312, 30_000)] == [
         "61 seconds", "5.2 minutes", "8.3 hours"
     ]  # fmt: skip
+
+
+@given(st.floats(0, 40))
+def test_chance_reads_back(nats: float) -> None:
+    text = numbers.chance(nats)
+    one = re.fullmatch(r"1 in ([\d,]+)", text)
+    share = 1 / float(one[1].replace(",", "")) if one else float(text.removesuffix(" %")) / 100
+    assert share == pytest.approx(math.exp(-nats), rel=0.06, abs=0 if one else 0.0051)
 
 
 @given(st.text())
@@ -144,8 +180,42 @@ def test_an_interval_with_zero_shows_nothing() -> None:
     lines = words.verdict(VARIANTS["few_groups"])
     assert "no difference could be shown" in lines[0] and "-0.539 to +0.261" in lines[0]
     assert "could not be shown" in words.headline(VARIANTS["few_groups"])
-    assert words.COVERAGE in lines[3] and "7 companies" in lines[3]
+    assert "84.6 % of the time" in lines[3] and "7 companies" in lines[3]
     assert "Warning" in lines[4] and "6.5 times" in lines[4]
+
+
+def test_few_groups_claim_nothing() -> None:
+    evidence = VARIANTS["few_but_apart"]
+    first, second, *_ = words.verdict(evidence)
+    assert "is behind the stock model" in first and "is ahead of the stock model" in second
+    assert first.endswith("too few companies to be sure.")
+    assert words.headline(evidence).endswith("on 7 companies alone: too few to be sure")
+    told = [*words.verdict(evidence), words.headline(evidence), findings.interval(evidence)]
+    assert not re.search("beats|loses|significan", " ".join(told))
+    assert "only 7 companies: too few to be sure" in told[-1]
+
+
+@pytest.mark.parametrize(("groups", "claimed"), [(19, False), (20, True)])
+def test_a_claim_needs_twenty_groups(groups: int, claimed: bool) -> None:
+    assert ("beats" in words.verdict(example(groups=groups))[1]) is claimed
+
+
+def test_a_model_that_loses_says_what_it_would_take() -> None:
+    evidence = VARIANTS["loses"]
+    *_, last = words.verdict(evidence)
+    assert "worse than before" in words.headline(evidence)
+    found = re.search(r"“continued” would take at least ([\d.]+) times its training", last)
+    assert found and "if every doubling gained" in last
+    points = view.validation(evidence, "continued")
+    half = max((p, b) for p, b in ((p.tokens, b) for p, b in points) if p <= 0.6 * 3_014_656)
+    rate = (half[1] - points[-1][1]) / math.log2(points[-1][0].tokens / half[0])
+    assert float(found[1]) == pytest.approx(2 ** (0.04 / rate), abs=0.06)
+    slow = changed(evidence, "curves", validation_bits_per_byte=lambda x: x and 0.86)
+    assert "more text, more parameters" in words.verdict(slow)[4]
+    bare = Evidence.model_validate(evidence.model_dump() | {"curves": []})
+    assert "draw level was not measured" in words.verdict(bare)[4]
+    assert "“scratch” would take" in words.verdict(VARIANTS["continued_wins"])[4]
+    assert "draw level" not in words.verdict(VARIANTS["scratch_wins"])[4]
 
 
 def test_one_group_shows_nothing_however_narrow() -> None:
@@ -215,6 +285,11 @@ def test_numbers_of_post_and_card_are_in_the_evidence() -> None:
     allowed |= {f"{r.seconds / 60:.1f}" for r in evidence.cost}
     allowed |= {f"{r.epochs:.{d}f}" for r in evidence.cost for d in (1, 2)}
     allowed |= {"3.0", "1.9", "3.40", f"{evidence.loss[0].bytes / 1e3:.1f}", "21.4"}
+    allowed |= set(re.findall(r"\d+\.\d+", " ".join(words.takes(evidence))))  # tested above
+    audit = evidence.corpus.audit
+    shares = [x for o in audit.splits.values() for x in (o.median, o.p90, o.max)] if audit else []
+    shares += [x for r in evidence.probe for x in (r.accuracy, r.majority, *r.ci95)]
+    allowed |= {f"{x * 100:.1f}" for x in shares}
     found = set(re.findall(r"\d+\.\d+", everything(evidence)))
     assert found <= allowed, found - allowed
 
@@ -265,6 +340,7 @@ class Balance(html.parser.HTMLParser):
         self.open: list[str] = []
         self.ids: list[str] = []
         self.tags: set[str] = set()
+        self.attributes: set[str] = set()
         self.loads: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -275,6 +351,7 @@ class Balance(html.parser.HTMLParser):
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         values = dict(attrs)
+        self.attributes |= set(values)
         self.ids += [values["id"] or ""] if "id" in values else []
         links = [values.get(name) or "" for name in ("src", "href", "data", "poster", "srcset")]
         self.loads += [link for link in links if link and not link.startswith(("#", "data:"))]
@@ -283,9 +360,22 @@ class Balance(html.parser.HTMLParser):
         assert self.open and self.open.pop() == tag, tag
 
 
-def rendered(name: str, rows: list[Sample] | None = None) -> str:
+@functools.cache
+def rendered(name: str, bare: bool = False) -> str:
     evidence = VARIANTS[name]
-    return page.render(evidence, samples(evidence) if rows is None else rows, PNG)
+    rows, read = ([], []) if bare else (samples(evidence), readings(evidence))
+    return page.render(evidence, rows, PNG, read)
+
+
+def own_script(text: str) -> str:
+    """The page's one script, which its policy must name by hash."""
+    found = re.findall(r"<script[^>]*>(.*?)</script", text, re.DOTALL | re.IGNORECASE)
+    assert len(found) == 1 and text.lower().count("<script") == 1
+    digest = base64.b64encode(hashlib.sha256(found[0].encode()).digest()).decode()
+    policy = re.search('http-equiv="Content-Security-Policy" content="([^"]+)"', text)
+    assert policy and f"script-src &#39;sha256-{digest}&#39;;" in policy[1]
+    assert "default-src &#39;none&#39;" in policy[1]
+    return str(found[0])
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -296,7 +386,8 @@ def test_the_page_is_whole_offline_and_small(name: str) -> None:
     parser.close()
     assert not parser.open and not parser.loads and len(text.encode()) < 3_000_000
     assert len(parser.ids) == len(set(parser.ids))
-    assert not parser.tags & {"script", "iframe", "link", "object", "b"}
+    assert not parser.tags & {"iframe", "link", "object", "b"}
+    assert "innerHTML" not in own_script(text)
     assert "@import" not in text and not re.search(r"url\((?!#)", text)
     assert {"main", "header", "footer", "nav"} <= parser.tags
     assert text.count("<tr>") > 3 and 'scope="col"' in text and 'scope="row"' in text
@@ -309,8 +400,9 @@ def test_notices_come_before_everything() -> None:
 
 def test_every_prompt_and_every_answer_is_shown() -> None:
     text = rendered("continued_wins")
-    assert text.count('class="prompt"') == 3 and text.count("answer truth") == 2
-    assert text.count("I hope this helps you") == 3
+    assert text.count("<h3>Prompt ") == 3 and text.count("answer truth") == 2 * 3
+    assert text.count("I hope this helps you") == 3 * 3
+    assert text.index("· seed 1<") < text.index("· seed 2<") < text.index("· seed 3<")
 
 
 def test_the_page_names_keys_stock_notes_and_tfidf_first() -> None:
@@ -318,7 +410,7 @@ def test_the_page_names_keys_stock_notes_and_tfidf_first() -> None:
     for key in ("loss", "gaps", "samples", "curves", "probe", "corpus", "cost", "models"):
         assert f"<code>{key}</code>" in text
     probe = text[text.index('aria-labelledby="probe"') :]
-    assert probe.index("TF-IDF</th>") < probe.index("SmolLM2")
+    assert probe.index("TF-IDF, a bag of words</th>") < probe.index("SmolLM2")
     assert VARIANTS["continued_wins"].held_out_sha256 in text
     assert "No stock model could be measured" in rendered("no_stock")
 
@@ -352,12 +444,12 @@ def test_a_hostile_heading_is_text_and_many_are_cut() -> None:
     nasty = f"{HOSTILE}</td><script>1</script>\n{{{{ 7 * 7 }}}}"
     evidence = view.tidy(example(slices=[{**r, "value": nasty} for r in rows[:1]]))
     text = page.render(evidence, [], PNG)
-    assert "<script" not in text and "&lt;script&gt;1&lt;/script&gt; {{ 7 * 7 }}" in text
+    assert own_script(text) and "&lt;script&gt;1&lt;/script&gt; {{ 7 * 7 }}" in text
     assert sections_of(text).count(words.NOT_MEASURED) == 2  # by the arms
     Balance().feed(text)
     many = [{**rows[0], "value": f"Item {n}", "documents": 5 + n} for n in range(30)]
     table = sections_of(page.render(view.tidy(example(slices=many)), [], PNG))
-    assert table.count("<tr>") == 1 + page.SECTIONS and "the 20 most frequent" in table
+    assert table.count("<tr>") == 1 + tables.SECTIONS and "the 20 most frequent" in table
     assert "Item 29<" in table and "Item 9<" not in table
 
 
@@ -369,24 +461,88 @@ def test_evidence_without_slices_is_read() -> None:
 
 def test_hostile_text_is_text() -> None:
     evidence = VARIANTS["hostile"]
-    rows = samples(evidence, {name: f"{HOSTILE}</p><img src=x>" for name in TEXTS})
+    nasty = f"{HOSTILE}</p><img src=x onerror=alert(1)>\" onclick='x' "
+    rows = samples(evidence, {name: nasty for name in TEXTS})
+    rows = [r.model_copy(update={"prompt_id": nasty, "copied_words": 12, "copied_text": "<script>",
+                                 "copied_from": nasty, "prompt": nasty}) for r in rows]  # fmt: skip
     cleaned = [Sample.model_validate(view._tidy(r.model_dump())) for r in rows]
-    text = rendered("hostile", cleaned)
-    assert "<script" not in text and "<img src=x" not in text
+    piece = Reading(model="stock", prompt_id=cleaned[0].prompt_id, text=nasty + nasty,
+                    ends=[9, len(nasty) * 2], nats=[1.0, 2.0],
+                    alternatives=[[(nasty, 0.5)], [("\x00</i>", 0.1)]])  # fmt: skip
+    text = page.render(evidence, cleaned, PNG, [piece])
+    own_script(text)
+    assert "<img src=x" not in text and 'class="heat"' in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
-    assert "\x1b" not in text and "\u202e" not in text
+    assert not re.search("[\x1b\u202e\x00]", text)
+    parser = Balance()
+    parser.feed(text)
+    assert not parser.open and not parser.loads
+    assert not [name for name in parser.attributes if name.startswith("on")]
 
 
 def test_charts_are_the_same_each_time_and_follow_the_theme() -> None:
-    evidence = VARIANTS["continued_wins"]
-    drawings = [*charts.loss_charts(evidence), *charts.gap_charts(evidence)]
-    drawings += charts.training_charts(evidence)
-    assert len(drawings) == 6
+    evidence = VARIANTS["full"]
+    every = (charts.loss_charts, charts.gap_charts, charts.slice_charts, charts.training_charts,
+             charts.probe_charts)  # fmt: skip
+    drawings = [drawing for draw in every for drawing in draw(evidence)]
+    assert [len(draw(evidence)) for draw in every] == [2, 2, 4, 2, 1]
     assert drawings[:2] == charts.loss_charts(evidence)
-    for drawing in drawings:
-        assert "currentColor" in drawing and "#0102" not in drawing and "http" not in drawing
+    spent = charts.cost_charts(evidence)
+    assert len(spent) == 2 and len(charts.cost_charts(VARIANTS["one_arm"])) == 1
+    for drawing in [*drawings, *spent]:
+        assert "#" not in re.sub("&#[0-9]+;", "", drawing) and "http" not in drawing
         assert 'role="img"' in drawing and "aria-label=" in drawing and "<text" in drawing
-    assert "0.842 [0.80, 0.89]" in drawings[0] and "var(--continued)" in drawings[0]
+        assert "nan" not in drawing.lower().replace("unan", "")
+    assert "0.842 [0.80, 0.89]" in drawings[0] and 'class="continued"' in drawings[0]
+    assert charts.cost_charts(VARIANTS["nothing"]) == []
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of `#rgb` or `#rrggbb` (WCAG 2.2)."""
+    digits = colour.lstrip("#")
+    digits = "".join(c * 2 for c in digits) if len(digits) == 3 else digits
+    shares = [int(digits[n : n + 2], 16) / 255 for n in (0, 2, 4)]
+    parts = [s / 12.92 if s <= 0.04045 else ((s + 0.055) / 1.055) ** 2.4 for s in shares]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_text_has_the_contrast_of_aa(theme: int) -> None:
+    blocks = re.findall(r":root \{(.*?)\}", rendered("full"), re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#\w+)", blocks[theme]))
+    grounds = {
+        "ink": ["paper", "card", "mark", "copied", "h1", "h2", "h3", "h4"],
+        "alert": ["alert-paper"],
+        **{name: ["paper", "card"] for name in ("muted", "accent")},
+        **{name: ["paper"] for name in ("stock", "scratch", "continued", "baseline")},
+    }
+    for text, backs in grounds.items():
+        for back in backs:
+            a, b = sorted((luminance(colours[text]), luminance(colours[back])))
+            assert (b + 0.05) / (a + 0.05) >= 4.5, (text, back)
+
+
+@given(st.floats(-50, 50), st.floats(0.001, 90))
+def test_ticks_are_round_and_inside(low: float, width: float) -> None:
+    found = svg.ticks(low, low + width)
+    assert 1 <= len(found) <= 10 and all(low - 1e-9 <= x <= low + width + 1e-9 for x in found)
+    steps = {round(b - a, 9) for a, b in itertools.pairwise(found)}
+    assert len(steps) <= 1 or max(steps) - min(steps) < 1e-6
+
+
+@given(st.floats(1e-3, 1e15), st.floats(1.7, 1e6))
+def test_log_ticks_are_inside(low: float, times: float) -> None:
+    found = svg.log_ticks(low, low * times)
+    assert found and all(low <= x <= low * times * 1.000001 for x in found)
+    assert times < 5 or {f"{x:.0e}"[0] for x in found} <= {"1", "2", "5"}
+
+
+@given(st.lists(st.floats(0, 300), min_size=1, max_size=9))
+def test_labels_are_moved_apart_and_keep_their_order(places: list[float]) -> None:
+    found = svg.spread(places, 15)
+    assert all(b - a >= 14.99 for a, b in itertools.pairwise(sorted(found)))
+    order = sorted(range(len(places)), key=lambda n: (places[n], n))
+    assert [found[n] for n in order] == sorted(found)
 
 
 def test_a_title_that_looks_like_svg_stays_a_title() -> None:
@@ -397,16 +553,298 @@ def test_a_title_that_looks_like_svg_stays_a_title() -> None:
         assert not parser.open and "image" not in parser.tags and not parser.loads
 
 
+# --- every number comes from the evidence ---------------------------------------------------
+
+NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?")
+FIXED = re.compile(  # wording that has numbers of its own
+    r"(?<![\d.,])(?:95 %|10-K|10,000 draws|(?:New|word) 13-grams|word 4-grams|takes 8\.|50 tokens"
+    r"|next 50|12 words or more|where 20 % or more|nDCG@10|Macro-F1|1 is perfect, 0 is none"
+    r"|0 \(held out|2-9(?!\d)|10\+|Prompt \d+ of \d+|\d+ more:|[\d,]+ of [\d,]+ continuations"
+    r"|[\d,]+ repeat|on \d+ of \d+;|number: \d+|tenth \d+|50 % or more|10 % to 50 %"
+    r"|1 % to 10 %|1 in 1,000 to 1 %|less than 1 in 1,000|\d arms|\d labels|schema \d+|1 in "
+    r"|90th)|(?:sha|SHA-)256"
+)
+
+
+class Words(html.parser.HTMLParser):
+    """All that a page says: text, labels and titles; not styles, scripts, ticks and pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.mute = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        scale = tag == "text" and values.get("class") == "muted"
+        if not self.mute and (tag in {"style", "script"} or scale):
+            self.mute = tag
+        self.said += [
+            values[name] or "" for name in ("title", "aria-label", "alt") if name in values
+        ]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.mute = "" if tag == self.mute else self.mute
+
+    def handle_data(self, data: str) -> None:
+        self.said += [] if self.mute else [data]
+
+
+def numbers_of(said: list[str]) -> list[str]:
+    return NUMBER.findall(FIXED.sub(" ", "\n".join(said).replace("\u00a0", " ")))
+
+
+def paged(evidence: Evidence, rows: list[Sample], read: list[Reading]) -> list[str]:
+    parser = Words()
+    parser.feed(page.render(evidence, rows, PNG, read))
+    return parser.said
+
+
+DIGITS = str.maketrans("0123456789", "1234567890")
+KEPT = {"copies", "by", "prompt_id", "ends"}  # what is no number that is shown
+
+
+def moved(value: Any, key: str = "") -> Any:
+    """Every number another one, in the same order and of the same sign; digits in texts too."""
+    if isinstance(value, bool) or key in KEPT or (key == "value" and len(str(value)) == 1):
+        return value
+    if isinstance(value, int):  # where nothing was copied, nothing is
+        return 0 if (key, value) == ("copied_words", 0) else 2 * value + 7
+    if isinstance(value, float):
+        return 0.83 * value + (0.0171 if value > 0 else 0.0)
+    if isinstance(value, str):
+        return value.translate(DIGITS).replace("21-K", "10-K")  # which decides on nouns
+    if isinstance(value, dict):
+        return {k: moved(v, k) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [moved(v, key) for v in value]
+    return value
+
+
+def both() -> Iterator[tuple[Evidence, list[Sample], list[Reading]]]:
+    """Full evidence with its samples and readings; then the same with every number another."""
+    evidence = VARIANTS["full"]
+    rows, read = samples(evidence), readings(evidence)
+    yield evidence, rows, read
+    yield (
+        Evidence.model_validate(moved(evidence.model_dump())),
+        [Sample.model_validate(moved(r.model_dump())) for r in rows],
+        [Reading.model_validate(moved(r.model_dump())) for r in read],
+    )
+
+
+def test_every_number_of_the_page_changes_with_the_evidence() -> None:
+    first, second = (numbers_of(paged(*given)) for given in both())
+    assert len(first) > 1_000
+    assert len(first) == len(second)
+    same = [n for n, (a, b) in enumerate(zip(first, second, strict=True)) if a == b]
+    assert not same, [first[max(0, n - 3) : n + 4] for n in same[:20]]
+
+
+def test_every_number_of_the_picture_changes_with_the_evidence() -> None:
+    first, second = (
+        numbers_of([text.get_text() for text in headline.draw(e, rows).axes[0].texts])
+        for e, rows, _ in both()
+    )
+    assert len(first) == len(second) > 20
+    assert not [(a, b) for a, b in zip(first, second, strict=True) if a == b]
+
+
+def test_the_page_has_the_figures_themselves() -> None:
+    evidence = VARIANTS["full"]
+    said = "\n".join(paged(evidence, samples(evidence), readings(evidence)))
+    for row in evidence.loss:
+        assert f"{row.bits_per_byte:.4f}" in said and f"{row.ci95[0]:.4f}" in said
+    for gap in [*evidence.gaps, *evidence.slice_gaps]:
+        assert f"{gap.bits_per_byte:+.4f}" in said
+    for shares in (evidence.probe, evidence.choices):
+        for share in shares:
+            assert numbers.percent(share.accuracy) in said.replace("\u00a0", " ")
+    for found in evidence.retrieval:
+        assert f"{found.ndcg10:.3f}" in said and f"{found.mrr:.3f}" in said
+    for memory in evidence.memorization:
+        assert numbers.percent(memory.rate) in said.replace("\u00a0", " ")
+    for window in evidence.windows:
+        assert f"{window.bits_per_byte:.4f}" in said
+    assert "0.0043" in said and "NOT met" in said and "passes the stock model" in said
+    assert "does not pass the stock model" in said and "it remembers text" in said
+
+
+def test_where_an_arm_passes_the_stock_model_is_said() -> None:
+    evidence = VARIANTS["full"]
+    passes, fails = findings.crossings(evidence)
+    assert "“continued” passes" in passes and passes.endswith(
+        "after 61 seconds (6.70e+12 training FLOPs), of 5.0 minutes (3.40e+13 training FLOPs)."
+    )
+    assert "“scratch” does not pass" in fails and "within 5.2 minutes (3.40e+13" in fails
+    early = changed(evidence, "crossings", at=lambda at: at and 37.6)
+    assert "after at most 38 seconds" in findings.crossings(early)[0]
+
+
+def test_no_note_is_lost() -> None:
+    parts = {"retrieval": "r-note", "baselines": "b-note", "extraction": "m-note", "new": "n-note"}
+    text = page.render(example(notes=parts), [], PNG)
+    assert [text.count(note) for note in parts.values()] == [1] * len(parts)
+    assert text.index("n-note") > text.index('id="limits"') > text.index("m-note")
+
+
+def test_an_older_run_does_not_claim_that_nothing_was_copied() -> None:
+    old = example(schema_version=3)
+    assert "was not measured in this run" in findings.copied(old, samples(old))[0]
+    assert "9 of 9" in findings.copied(example(), samples(example()))[1]
+
+
+def test_what_was_not_asked_for_takes_a_line() -> None:
+    text = rendered("continued_wins", bare=True)
+    assert "were not asked for" in text and "give away was not asked for" in text
+    assert 'aria-labelledby="reading"' not in text and "nDCG" not in text
+    assert len(text) < 0.6 * len(rendered("full"))
+
+
+# --- reading along --------------------------------------------------------------------------
+
+
+def test_the_heat_map_is_the_text_and_its_bits() -> None:
+    evidence = VARIANTS["continued_wins"]
+    rows = readings(evidence)
+    prompts = view.prompts(evidence, samples(evidence))
+    pages, left = heat.pages(evidence, prompts, rows)
+    assert [p.prompt.prompt_id for p in pages] == ["opening-a", "opening-b"] and not left
+    assert [b.model for b in pages[0].blocks] == ["stock", "continued", "scratch"]
+    for block, row in ((b, r) for b in pages[0].blocks for r in rows
+                       if (r.model, r.prompt_id) == (b.model, "opening-a")):  # fmt: skip
+        assert "".join(p.text for p in [*block.opening, *block.rest]) == row.text
+        first = len(block.opening)
+        size = len("".join(p.text for p in block.rest).encode())
+        assert block.bits_per_byte == pytest.approx(sum(row.nats[first:]) / math.log(2) / size)
+        assert [p.level for p in block.rest] == [heat.level(n) for n in row.nats[first:]]
+    assert heat.pages(evidence, prompts, [])[0] == []
+
+
+TOKENS = st.sampled_from(["ab", " c", "é", " ", "\n", "", "d e"])
+
+
+@given(st.lists(st.tuples(TOKENS, st.floats(0.01, 9)), min_size=1, max_size=12), st.integers(0, 9))
+def test_the_nats_of_pieces_and_words_add_up(parts: list[tuple[str, float]], cut: int) -> None:
+    text = "".join(text for text, _ in parts) + "."
+    ends = list(itertools.accumulate(len(text) for text, _ in parts))
+    ends[-1] = len(text)
+    nats = [n for _, n in parts]
+    row = Reading(model="m", prompt_id="p", text=text, ends=ends, nats=nats,
+                  alternatives=[[("x", 0.5)]] * len(nats))  # fmt: skip
+    block = heat.block(row, cut)
+    assert "".join(p.text for p in [*block.opening, *block.rest]) == text
+    assert sum(heat.word_nats(row, 0).values()) <= sum(nats) + 1e-9
+    if not any(t.strip() == "" for t, _ in parts[:-1]):
+        assert sum(heat.word_nats(row, 0).values()) == pytest.approx(sum(nats))
+
+
+@pytest.mark.parametrize(
+    ("share", "level"), [(0.51, 0), (0.3, 1), (0.05, 2), (0.002, 3), (0.0002, 4)]
+)
+def test_levels_go_by_probability(share: float, level: int) -> None:
+    assert heat.level(-math.log(share)) == level and len(heat.legend()) == 5
+
+
+def test_words_on_which_models_differ_are_named() -> None:
+    one = Reading(
+        model="a", prompt_id="p", text="Sales of Harlan Valve rose", ends=[5, 8, 15, 21, 26],
+        nats=[1, 0.5, 9.0, 2.0, 1.0], alternatives=[[]] * 5,
+    )  # fmt: skip
+    two = one.model_copy(update={"nats": [1, 0.5, 1.0, 2.5, 1.0]})
+    first, *_ = sorted(heat.differences(one, two, 9), key=lambda w: w.nats[1] - w.nats[0])
+    assert first == heat.Word("Harlan", "Sales of", (9.0, 1.0))
+
+
+# --- side by side ---------------------------------------------------------------------------
+
+
+def test_blind_mode_goes_by_a_hash_and_loses_nobody() -> None:
+    evidence = VARIANTS["continued_wins"]
+    orders = set()
+    for prompt in view.prompts(evidence, samples(evidence)):
+        for seed in prompt.seeds:
+            cards = page.blind(prompt, seed)
+            names = [answer.model if answer else "truth" for _, _, answer in cards]
+            orders.add(tuple(names))
+            wanted = ["stock", "continued", "scratch"] + ["truth"] * bool(prompt.true_text)
+            assert sorted(names) == sorted(wanted)
+            assert [n for _, n in sorted((n, name) for name, (_, n, _) in
+                                         zip(names, cards, strict=True))] == wanted  # fmt: skip
+            assert [letter for letter, *_ in cards] == list("ABCD"[: len(cards)])
+    assert len(orders) > 3
+
+
+def test_copies_and_repeats_are_badges() -> None:
+    evidence = VARIANTS["continued_wins"]
+    text = rendered("continued_wins")
+    badge = "13 words copied from Harlan Valve Company, 10-K 2019"
+    assert text.count(f'class="badge">{badge}') == 9 and text.count(f"<mark>{COPIED}</mark>") == 9
+    assert text.count('class="badge">34\u00a0% repeated') == 3
+    row = next(r for r in samples(evidence) if r.copied_words)
+    less = row.model_copy(update={"copied_words": 11, "repetition": 0.19})
+    assert page.badges(less) == [] and page.marked(less) == (row.text.strip(), "", "")
+    assert "".join(page.marked(row)) == row.text.strip()
+
+
+def test_the_worst_is_chosen_by_rule() -> None:
+    evidence = VARIANTS["continued_wins"]
+    own = [r for r in samples(evidence) if r.model == "continued"]
+    rows = [
+        r.model_copy(update={"repetition": 0.1 * n, "copied_words": 9 - n, "copied_from": "T"})
+        for n, r in enumerate(own)
+    ]
+    repeats, copies, paragraph = failures.worst(evidence, rows, readings(evidence))
+    assert "repeats itself most" in repeats.rule and repeats.found.startswith("80.0 %")
+    assert copies.found.startswith("9 words in a row") and copies.source == rows[0].source
+    openings = {rows[0].prompt_id: rows[0], rows[3].prompt_id: rows[3]}
+    bits = [
+        heat.block(r, len(openings[r.prompt_id].prompt)).bits_per_byte or 0.0
+        for name in openings
+        for model in ("continued", "stock")
+        for r in readings(evidence)
+        if (r.model, r.prompt_id) == (model, name)
+    ]
+    more = [a - b for a, b in ((bits[0], bits[1]), (bits[2], bits[3]))]
+    assert paragraph.source == rows[3 * more.index(max(more))].source
+    assert failures.worst(VARIANTS["nothing"], [], []) == []
+
+
 # --- the picture ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["continued_wins", "no_stock", "hostile", "nothing"])
+@pytest.mark.parametrize("layout", [headline.WIDE, headline.CARD_SIZE], ids=["wide", "card"])
 @pytest.mark.slow
-def test_the_picture_is_exactly_1600_by_900(name: str) -> None:
+def test_the_pictures_are_exactly_as_large_as_they_say(name: str, layout: headline.Layout) -> None:
     evidence = VARIANTS[name]
     rows = samples(evidence) if name != "nothing" else []
-    with Image.open(io.BytesIO(headline.render(evidence, rows))) as image:
-        assert image.size == (1600, 900) and image.format == "PNG"
+    with Image.open(io.BytesIO(headline.render(evidence, rows, layout))) as image:
+        assert image.size in {(1600, 900), (1200, 628)} and image.format == "PNG"
+        assert image.size == (layout.width, layout.height)
+
+
+def pictured(evidence: Evidence, layout: headline.Layout = headline.WIDE) -> list[str]:
+    """What the picture says, line by line."""
+    figure = headline.draw(evidence, samples(evidence), layout)
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+@pytest.mark.parametrize("layout", [headline.WIDE, headline.CARD_SIZE], ids=["wide", "card"])
+def test_the_picture_has_its_number_interval_cost_and_rule(layout: headline.Layout) -> None:
+    said = " ".join(pictured(VARIANTS["continued_wins"], layout))
+    assert "14.2 % fewer bits than the stock model" in said and "12.0 % to 16.3 %" in said
+    assert "Trained in 5.0 minutes" in said and "energy and money not measured" in said
+    assert "Run demo" in said and "model 09ab12cd" in said and "seed 1" in said
+    assert "What the company really wrote" in said and "a list fixed before training" in said
+    assert INVENTED[:40] in said and "0.842" in said and "0.981" in said and "PPMd" in said
+
+
+def test_the_picture_of_a_loss_says_so() -> None:
+    said = " ".join(pictured(VARIANTS["loses"]))
+    assert "worse than before" in said and "4.1 % more bits than the stock model" in said
+    said = " ".join(pictured(VARIANTS["no_stock"]))
+    assert "than the best compressor" in said and "Stock:" not in said
 
 
 def test_the_prompt_of_the_picture_is_chosen_by_rule() -> None:
@@ -436,13 +874,15 @@ def write_run(root: Path, name: str) -> Path:
     (root / "evaluation/evidence.json").write_text(evidence.model_dump_json(), "utf-8")
     rows = [json.dumps(row.model_dump()) for row in samples(evidence)]
     (root / "evaluation/samples.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
+    lines = [row.model_dump_json() for row in readings(evidence)]
+    (root / "evaluation/surprisal.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
     return root
 
 
 @pytest.mark.slow
 def test_the_stage_writes_the_same_files_twice(tmp_path: Path) -> None:
     write_run(tmp_path, "hostile")
-    outputs = ["report/index.html", "report/headline.png", "report/post.md"]
+    outputs = ["report/index.html", "report/post.md", *stage.PICTURES]
     outputs += ["models/scratch/README.md", "models/continued/README.md"]
     written = []
     for _ in range(2):
@@ -471,6 +911,11 @@ def test_the_stage_declares_what_it_writes(tmp_path: Path) -> None:
     assert task.name == "report/page" and "models/tiny/README.md" in task.outputs
     assert "models/skipped/README.md" not in task.outputs
     assert task.inputs == ("evaluation/evidence.json", "evaluation/samples.jsonl")
+    assert set(stage.PICTURES) <= set(task.outputs)
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation/surprisal.jsonl").write_text("")
+    [[task]] = list(stage.waves(Run(tmp_path, recipe, Manifest(tmp_path), None)))
+    assert "evaluation/surprisal.jsonl" in task.inputs
 
 
 # --- in a browser ---------------------------------------------------------------------------
@@ -495,7 +940,8 @@ def chromium(*arguments: str, profile: Path) -> str:
 def test_no_sideways_scroll_and_both_themes(tmp_path: Path) -> None:
     evidence = VARIANTS["hostile"]
     long = {name: "x" * 400 + text for name, text in TEXTS.items()}
-    text = page.render(evidence, samples(evidence, long), headline.render(evidence, []))
+    rows, read = samples(evidence, long), readings(evidence)
+    text = page.render(evidence, rows, headline.render(evidence, []), read)
     widths = (360, 400, 1400, 2560)
     frames = "".join(
         f'<iframe width="{w}" height="900" style="border:0" srcdoc="{html.escape(text)}"></iframe>'
@@ -503,14 +949,20 @@ def test_no_sideways_scroll_and_both_themes(tmp_path: Path) -> None:
     )
     probe = """<script>addEventListener("load", () => {
       const pages = [...document.querySelectorAll("iframe")].map(f => f.contentDocument)
+      const heat = pages[0].querySelector(".heat")
+      for (const key of ["End", "ArrowLeft", "Home", "ArrowRight"])
+        heat.dispatchEvent(new pages[0].defaultView.KeyboardEvent("keydown", { key }))
       document.title = pages.map(p => p.documentElement.scrollWidth + ":" +
-        p.documentElement.clientWidth).join(" ") })</script>"""
+        p.documentElement.clientWidth).join(" ") + " | " + heat.querySelectorAll(".at").length +
+        heat.parentElement.querySelector("output").textContent })</script>"""
     file = tmp_path / "frames.html"
     file.write_text(f"<!DOCTYPE html><title>-</title>{probe}{frames}", "utf-8")
     dom = chromium("--dump-dom", f"file://{file}", profile=tmp_path / "profile")
     title = re.search(r"<title>([^<]*)</title>", dom)
     assert title, dom[:300]
-    pairs = [tuple(map(int, pair.split(":"))) for pair in title[1].split()]
+    sizes, _, told = html.unescape(title[1]).partition(" | ")
+    assert told.startswith("1“ 7.”: ") and "likeliest: “ the” 41 %" in told  # the script ran
+    pairs = [tuple(map(int, pair.split(":"))) for pair in sizes.split()]
     assert len(pairs) == len(widths)
     assert all(w - 20 <= client <= w for w, (_, client) in zip(widths, pairs, strict=True))
     assert all(scroll <= client for scroll, client in pairs), pairs

@@ -7,6 +7,7 @@ there with their sizes. Everything the pipeline knows about resuming follows fro
 
 import contextlib
 import dataclasses
+import datetime
 import errno
 import hashlib
 import json
@@ -274,7 +275,9 @@ class Manifest:
         for output in self.tasks.get(task.name, {"outputs": ()})["outputs"]:
             self._hashes.pop(output["path"], None)
         self._hashes |= {o["path"]: o["sha256"] for o in outputs}
-        self.tasks[task.name] = {"key": key, "outputs": outputs, "seconds": round(seconds, 3)}
+        ended = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        self.tasks[task.name] = {"key": key, "outputs": outputs, "seconds": round(seconds, 3),
+                                 "ended": ended}  # fmt: skip
         self._unsaved = True
         when, took = self._saved
         if time.monotonic() - when > max(1, 20 * took):

@@ -134,6 +134,24 @@ def plan(
 
 
 @app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="a folder, a Hub id or a GGUF file")],
+    on: Annotated[Path, typer.Option("--on", help="a run directory")],
+    name: Annotated[str | None, typer.Option(help="what the evidence calls it")] = None,
+    offline: Offline = False,
+) -> None:
+    """Measure any causal language model on a run's held-out text, beside the run's own models."""
+    from domainlm import pipeline
+    from domainlm import recipe as recipes
+
+    if not (on / "evaluation" / "evidence.json").is_file():
+        raise _no_run(on)
+    recipe = recipes.load(str(on / "recipe.toml"))
+    pipeline.evaluate(recipe, on.absolute(), model, name, offline)
+    say(f"the report: {on / 'report' / 'index.html'}", style="bold")
+
+
+@app.command()
 def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
     """Make the report, image, card and post again; reads only the run directory."""
     from domainlm import pipeline
@@ -149,6 +167,35 @@ def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None
 
 
 @app.command()
+def play(
+    run: Annotated[Path, typer.Argument(help="a run directory")],
+    port: Annotated[int, typer.Option(help="on this machine alone; 0: any")] = 8321,
+    models: Annotated[list[str] | None, typer.Option("--model", help="which to load")] = None,
+) -> None:
+    """Open the playground: the run's models side by side in the browser, on this machine alone."""
+    from domainlm.playground import server
+
+    if not (run / "corpus" / "prompts.json").is_file():
+        raise _no_run(run)
+    server.serve(run, port=port, models=models or ())
+
+
+@app.command()
+def share(
+    run: Annotated[Path, typer.Argument(help="a run directory")],
+    to: Annotated[Path | None, typer.Option(help="the zip (default: RUN-share.zip)")] = None,
+    weights: Annotated[bool, typer.Option("--weights", help="the models' weights too")] = False,
+) -> None:
+    """Zip what may be sent: report, cards, evidence, samples and manifest, never the corpus."""
+    from domainlm.report import share as share_
+
+    found = share_.share(run, to, weights)
+    for note in found.notes:
+        say(note)
+    print(found.path)
+
+
+@app.command()
 def verify(
     run: Annotated[Path, typer.Argument(help="a run directory")],
     token: Annotated[int | None, typer.Option(help="trace this token to its source")] = None,
@@ -157,7 +204,8 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Re-hash all files of a run, or trace one token to its source; say what differs (exit 4)."""
-    from domainlm.artifacts import Manifest, read_json
+    from domainlm.artifacts import Manifest
+    from domainlm.report import share as share_
 
     if not (run / "manifest.json").is_file():
         raise _no_run(run)
@@ -165,12 +213,7 @@ def verify(
     if token is not None:
         differences = _trace(run, manifest, arm, split, token, as_json)
     else:
-        differences = manifest.differences()
-        evidence = run / "evaluation" / "evidence.json"
-        about = read_json(evidence)["corpus"] if evidence.is_file() else {}
-        root = manifest.merkle_root(("corpus", "tokens", "training"))
-        if about.get("merkle_root", "") not in ("", root):
-            differences.append("manifest.json: its Merkle root is not that of the evidence")
+        differences = share_.differences(run)
     for difference in differences:
         print(difference, file=sys.stderr if as_json else sys.stdout)
     if differences:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domainlm import __version__, engine, pretrained
-from domainlm.artifacts import Manifest, Run, Task, atomic_write
+from domainlm.artifacts import Manifest, Run, Task, atomic_write, read_json
 from domainlm.console import say, status
 from domainlm.errors import USAGE, DomainLMError
 from domainlm.recipe import Recipe, dump
+from domainlm.report import inventory
 
 if TYPE_CHECKING:
     from domainlm.corpus.estimate import Estimate
@@ -94,7 +95,8 @@ def execute(run: Run, until: str = "report") -> None:
             left.unlink(missing_ok=True)
         with atomic_write(run.root / "recipe.toml", "w") as file:
             file.write(dump(run.recipe))
-        run.manifest.data["environment"] = environment()
+        run.manifest.data["environment"] = environment() | inventory.host()
+        run.manifest.data["software"] = inventory.software()
         if run.stock is None:
             say("no stock model resolves: the run goes on with compressors as the only baseline")
         address = run.recipe.engine.address
@@ -103,6 +105,23 @@ def execute(run: Run, until: str = "report") -> None:
                 execute_stage(run, stage, submit=submit)
                 if stage == until:
                     break
+
+
+def evaluate(recipe: Recipe, root: Path, model: str, name: str | None, offline: bool) -> None:
+    """Measure a model from outside on a finished run's held-out text; evidence and report follow.
+
+    Raises `DomainLMError` where the model cannot be had, or compared with the run's.
+    """
+    from domainlm.evaluation import baselines, guests
+
+    found = pretrained.locate(model, offline)
+    taken = {"stock", *(arm.name for arm in recipe.train), *baselines.NAMES}
+    guests.add(root, found, name, taken)
+    command = read_json(root / guests.EVIDENCE)["command"]
+    run = start(recipe, root.parent, root.name, offline, command)
+    with _locked(root):
+        for stage in ("evaluate", "report"):
+            execute_stage(run, stage)
 
 
 def execute_stage(
@@ -161,7 +180,9 @@ def _run_wave(run: Run, pending: Sequence[Task], submit: engine.Submit) -> None:
 
 def gates(run: Run) -> list[str]:
     """What a finished run does not meet of the recipe's limits, a line each; for exit code 3."""
-    found: list[str] = importlib.import_module("domainlm.corpus.audit").over(run.root)
+    audit = importlib.import_module("domainlm.corpus.audit")
+    assemble = importlib.import_module("domainlm.evaluation.assemble")
+    found: list[str] = audit.over(run.root) + assemble.unmet(run.root)
     return found
 
 

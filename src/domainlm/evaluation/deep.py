@@ -103,7 +103,8 @@ def ask(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     files = documents.paths(root)
     passages, _ = probe.passages(files, arguments["passages"], SEED)
     count = arguments["passages"] // HALF
-    rows = choices.questions(files, count, SEED) + choices.section_questions(passages, SEED)
+    sections = [p for p in passages if p.kind == "section"]  # an author has no heading
+    rows = choices.questions(files, count, SEED) + choices.section_questions(sections, SEED)
     rule = choices.next_item(files, SEED)
     found = {"questions": [dataclasses.asdict(row) for row in rows],
              "next_item": rule.model_dump() if rule else None}  # fmt: skip

@@ -253,6 +253,7 @@ class Crossing(Row):
     model: str
     split: str
     by: Literal["flops", "seconds", "kwh", "money"]
+    level: float  # the stock model's bits per byte on the same documents
     at: float | None  # null: not up to the budget; the first point is "at most" so much
     budget: float
 

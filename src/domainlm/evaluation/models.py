@@ -19,6 +19,7 @@ def load(path: Path) -> tuple[Any, tokenizers.Tokenizer, int]:
     plain text (`plain_tokenizer`). Raises `DomainLMError` where the folder cannot be loaded.
     """
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -29,7 +30,7 @@ def load(path: Path) -> tuple[Any, tokenizers.Tokenizer, int]:
         model: Any = AutoModelForCausalLM.from_pretrained(
             path, dtype=precision(device), use_safetensors=True, local_files_only=True
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise DomainLMError(
             "a model cannot be loaded",
             where=str(path),

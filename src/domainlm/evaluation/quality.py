@@ -96,8 +96,8 @@ def crossings(
                     continue
                 at = _below([math.log(c) for c in costs], [p.bits_per_byte for p in line], level)
                 yield evidence.Crossing(
-                    model=model, split=split, by=by, at=None if at is None else math.exp(at),
-                    budget=costs[-1],
+                    model=model, split=split, by=by, level=level,
+                    at=None if at is None else math.exp(at), budget=costs[-1],
                 )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from domainlm.evaluation import (
     baselines,
     copies,
     deep,
+    features,
     guests,
     probe,
     quality,
@@ -140,9 +141,10 @@ def _probe_controls(run: Run) -> list[Task]:
     arm = next((arm.name for arm in run.recipe.train if arm.init is None), None)
     wanted = {"random weights": f"models/{arm}/config.json"} if arm else {}
     wanted["MiniLM"] = PASSAGES
+    there = features.minilm_folder() is not None  # installed later, it is measured later
     return [
-        Task(f"evaluation/features-{n}", control, {"name": name, "arm": arm}, (PASSAGES, file),
-             (f"{PARTS}/control-{n}.safetensors",), in_process=True)
+        Task(f"evaluation/features-{n}", control, {"name": name, "arm": arm, "there": there},
+             (PASSAGES, file), (f"{PARTS}/control-{n}.safetensors",), in_process=True)
         for n, (name, file) in enumerate(wanted.items())
     ]  # fmt: skip
 
@@ -208,7 +210,7 @@ def find_copies(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
 
 def control(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     """Task: features of the probe's passages that no training on this corpus made."""
-    from domainlm.evaluation import features, models
+    from domainlm.evaluation import models
 
     texts = [p["text"] for p in read_json(root / PASSAGES)["passages"]]
     number = 1 if arguments["name"] == "MiniLM" and arguments["arm"] else 0
@@ -230,7 +232,7 @@ def control(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
 def score(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     """Task: one model's losses on the spans, its samples and its features; loads it once."""
     from domainlm.console import progress
-    from domainlm.evaluation import features, loss, models, samples, surprisal
+    from domainlm.evaluation import loss, models, samples, surprisal
 
     name = arguments["name"]
     folder, sha256 = locate(root, arguments)

@@ -1,251 +1,318 @@
-"""Charts as inline SVG: text stays text, and colours are the page's CSS variables.
-
-A chart is drawn on one axes whose units are the points of the SVG's viewBox, so that each label
-stands where it is put. Colours go in as marker values and come out as `var(--...)`, so that the
-page's light and dark themes apply.
-"""
+"""The report's charts: each a list of `<svg>` panels made for one question, labelled directly."""
 
 import dataclasses
-import html
-import io
-import re
+import math
 import textwrap
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from markupsafe import Markup
 
-from domainlm.evaluation.evidence import CurvePoint, Evidence
-from domainlm.report import view, words
+from domainlm.evaluation.evidence import Evidence, SliceGap
+from domainlm.report import findings, numbers, view, words
+from domainlm.report.svg import Drawing, Point, log_ticks, spread, ticks
 
-WIDTH = 440.0  # of a panel: readable on a phone, two side by side on a desk
-COLOURS = {  # marker value -> CSS colour
-    "#010203": "currentColor",
-    "#010204": "var(--muted)",
-    "#010205": "var(--line)",
-    "#010206": "var(--stock)",
-    "#010207": "var(--scratch)",
-    "#010208": "var(--continued)",
-    "#010209": "var(--baseline)",
-}
-INK, MUTED, LINE, STOCK, SCRATCH, CONTINUED, BASELINE = COLOURS
-ROLES = {"stock": STOCK, "scratch": SCRATCH, "continued": CONTINUED, "baseline": BASELINE}
-_STYLE: dict[Any, Any] = {"svg.fonttype": "none", "font.family": "DejaVu Sans"}
+WIDTH = 360.0  # of a panel
+NAME, LINE = 32, 16.0  # characters of a name on a line, height of the line
+SLICES = 14  # rows of a panel
+CLOCK = [n * unit for unit, numbers in (
+    (1, (1, 2, 5, 10, 30)), (60, (1, 2, 5, 10, 30)), (3_600, (1, 2, 5, 12)),
+    (86_400, (1, 2, 5, 10, 30, 90)),
+) for n in numbers]  # fmt: skip
+SURE = 0.05  # adjusted p below which a slice's dot is filled
 
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
-    """One row of a forest plot."""
+    """One row of a forest plot; without an interval `low` and `high` are the value."""
 
     label: str
     value: float
     low: float
     high: float
     colour: str
+    hollow: bool = False
 
 
-def canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure whose one axes is measured in points from the upper left corner."""
-    figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-    axes = figure.add_axes((0, 0, 1, 1), frameon=False)
-    axes.set_axis_off()
-    axes.set_xlim(0, width)
-    axes.set_ylim(height, 0)
-    return figure, axes
+def colour(evidence: Evidence, name: str) -> str:
+    """A model's class: its role; what is no model of the run has that of the baselines."""
+    model = evidence.models.get(name)
+    return model.role if model else "baseline"
 
 
-def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
-    """Text as it is: a dollar sign is a dollar sign."""
-    settings = {"fontsize": 12, "color": INK, "va": "center", "parse_math": False, **style}
-    axes.text(x, y, text, **settings)
-
-
-def rule(axes: Axes, xs: Sequence[float], ys: Sequence[float], colour: str, **style: Any) -> None:
-    """A line through points."""
-    axes.plot(xs, ys, color=colour, **{"linewidth": 1.0, "solid_capstyle": "round", **style})
-
-
-def svg(draw: Callable[[], Figure], name: str, description: str) -> str:
-    """The figure as an `<svg>` for the page: no size, no date, no ids of its own, no namespace."""
-    buffer = io.StringIO()
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
-        draw().savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    text = re.sub(
-        r"<!--.*?-->|<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.S
-    )
-    box = re.search(r'viewBox="([^"]+)"', text)
-    label = html.escape(description, quote=True)
-    text = re.sub(
-        r"<svg[^>]*>",
-        lambda _: f'<svg viewBox="{box[1] if box else ""}" role="img" aria-label="{label}">',
-        text,
-        count=1,
-    )
-    used = set(re.findall(r'#([\w-]+)[")]', text))
-    text = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", text)
-    text = text.replace("xlink:href", "href")
-    for marker, colour in COLOURS.items():
-        text = text.replace(marker, colour)
-    # The page's own font; weights are numbers, and none is the normal one.
-    text = re.sub(r'"font: (\d+) ([\d.]+)px [^;"<>]*', r'"font-weight: \1; font-size: \2px', text)
-    return re.sub(r'"font: ([\d.]+)px [^;"<>]*', r'"font-size: \1px', text)
-
-
-def _ticks(low: float, high: float, number: int = 4) -> list[float]:
-    values = MaxNLocator(number).tick_values(low, high)
-    return [float(v) for v in values if low <= v <= high]
-
-
-def _forest(title: str, bars: Sequence[Bar], ends: tuple[float, float], zero: bool) -> Figure:
-    """One panel: the name and the value on one line, the interval on the line below."""
-    left, right, head, foot = 6.0, WIDTH - 6, 34.0, 26.0
-    names = [textwrap.wrap(bar.label, 48) or [""] for bar in bars]
-    height = head + sum(15.0 * len(lines) + 27 for lines in names) + foot
-    figure, axes = canvas(WIDTH, height)
+def forest(title: str, bars: Sequence[Bar], ends: tuple[float, float], zero: bool) -> Drawing:
+    """One panel: name and value on one line, the interval below; a line where zero is."""
+    left, right, head = 6.0, WIDTH - 6, 34.0
+    most = NAME - 4 * zero  # where numbers have signs
+    names = [textwrap.wrap(bar.label, most) or [""] for bar in bars]
+    titles = textwrap.wrap(title, 50)
+    rows, y = [], head + LINE * (len(titles) - 1)
+    for lines in names:
+        rows.append(y)
+        y += LINE * len(lines) + 28
+    drawing = Drawing(WIDTH, y + 22)
 
     def at(value: float) -> float:
         return left + (value - ends[0]) / (ends[1] - ends[0]) * (right - left)
 
-    write(axes, 2, 15, title, fontsize=12, fontweight="bold")
-    rows, y = [], head
-    for lines in names:
-        rows.append(y)
-        y += 15.0 * len(lines) + 27
-    for tick in _ticks(*ends):
+    for number, line in enumerate(titles):
+        drawing.text(0, 14 + LINE * number, line, bold=True)
+    for tick in ticks(*ends):
         x, strong = at(tick), zero and abs(tick) < 1e-12
         for row, lines in zip(rows, names, strict=True):  # not through the names
-            middle = row + 15 * len(lines) + 8
-            rule(axes, [x, x], [middle - 6, middle + 6], MUTED if strong else LINE)
-        align = "left" if x < 18 else "right" if x > WIDTH - 18 else "center"
-        write(axes, x, y + 8, f"{tick:.4g}", color=MUTED, fontsize=10.5, ha=align)
+            middle = row + LINE * len(lines) + 5
+            drawing.line([(x, middle - 7), (x, middle + 7)], "muted" if strong else "faint")
+        anchor = "start" if x < 22 else "end" if x > WIDTH - 22 else "middle"
+        drawing.text(x, y + 12, f"{tick:.4g}", colour="muted", size=12, anchor=anchor)
+    sign = "+" if zero else ""
     for bar, lines, row in zip(bars, names, rows, strict=True):
-        for i, line in enumerate(lines):
-            write(axes, 2, row + 8 + 15 * i, line, fontsize=11)
-        sign = "+" if zero else ""
-        text = f"{bar.value:{sign}.3f} [{bar.low:{sign}.2f}, {bar.high:{sign}.2f}]"
-        write(axes, WIDTH - 2, row + 8, text, fontsize=11, ha="right")
-        middle = row + 15 * len(lines) + 8
-        rule(axes, [left, right], [middle] * 2, LINE, linewidth=0.8)
-        rule(axes, [at(bar.low), at(bar.high)], [middle] * 2, bar.colour, linewidth=3)
-        rule(axes, [at(bar.value)], [middle], bar.colour, marker="o", markersize=8)
-    return figure
+        for number, line in enumerate(lines):
+            drawing.text(0, row + 10 + LINE * number, line)
+        value, middle = f"{bar.value:{sign}.3f}", row + LINE * len(lines) + 5
+        between = f" [{bar.low:{sign}.2f}, {bar.high:{sign}.2f}]" if bar.low < bar.high else ""
+        drawing.text(WIDTH, row + 10, value + between, anchor="end")
+        drawing.line([(left, middle), (right, middle)], "faint")
+        drawing.line([(at(bar.low), middle), (at(bar.high), middle)], bar.colour, 3)
+        drawing.dot(at(bar.value), middle, bar.colour, hollow=bar.hollow,
+                    title=f"{bar.label}: {value}{between}")  # fmt: skip
+    return drawing
 
 
-def _panels(evidence: Evidence, found: dict[str, list[Bar]], told: str, zero: bool) -> list[str]:
-    """A forest plot a split, all on one scale."""
+def _panels(found: dict[str, list[Bar]], told: str, zero: bool) -> list[Markup]:
+    """A forest plot a title, all on one scale; `told` ends every description."""
     values = [x for bars in found.values() for bar in bars for x in (bar.low, bar.high, bar.value)]
     if not values:
         return []
     low, high = min(values + [0.0] * zero), max(values + [0.0] * zero)
-    margin = (high - low) * 0.05 or 0.05
-    titles = {s: f"{s}: {words.split_words(evidence, s)}" for s, bars in found.items() if bars}
+    margin = (high - low) * 0.04 or 0.05
     return [
-        svg(partial(_forest, title, found[split], (low - margin, high + margin), zero),
-            f"{told[:4]} {split}", f"{title}. {told}")
-        for split, title in titles.items()
-    ]  # fmt: skip
+        forest(title, bars, (low - margin, high + margin), zero).markup(f"{title}. {told}")
+        for title, bars in found.items()
+        if bars
+    ]
 
 
-def loss_charts(evidence: Evidence) -> list[str]:
+def _titled(evidence: Evidence, split: str) -> str:
+    return f"{split}: {words.split_words(evidence, split)}"
+
+
+def loss_charts(evidence: Evidence) -> list[Markup]:
     """Bits per byte of every model and baseline, a panel a split, best first."""
     found = {
-        split: [
+        _titled(evidence, split): [
             Bar(view.label(evidence, row.model), row.bits_per_byte, *row.ci95,
-                _colour(evidence, row.model))
+                colour(evidence, row.model))
             for row in view.losses(evidence, split)
         ]
         for split in view.splits(evidence)
     }  # fmt: skip
     told = "Bits per byte with 95 % intervals, best first. The table below has the numbers."
-    return _panels(evidence, found, told, zero=False)
+    return _panels(found, told, zero=False)
 
 
-def gap_charts(evidence: Evidence) -> list[str]:
+def gap_charts(evidence: Evidence) -> list[Markup]:
     """Paired gaps with intervals, a panel a split, with the line of no difference."""
     gaps = sorted(evidence.gaps, key=lambda row: row.bits_per_byte)
     found = {
-        split: [
-            Bar(" against ".join(view.short_label(evidence, name) for name in (row.a, row.b)),
-                row.bits_per_byte, *row.ci95, _colour(evidence, row.a))
-            for row in gaps
-            if row.split == split
+        _titled(evidence, split): [
+            Bar(f"{_brief(evidence, row.a)} against {_brief(evidence, row.b)}",
+                row.bits_per_byte, *row.ci95, colour(evidence, row.a),
+                hollow=not words.shown(row))
+            for row in gaps if row.split == split
         ]
         for split in view.splits(evidence)
     }  # fmt: skip
     told = "Paired differences in bits per byte with 95 % intervals; the table has the numbers."
-    return _panels(evidence, found, told, zero=True)
+    return _panels(found, told, zero=True)
 
 
-def _colour(evidence: Evidence, name: str) -> str:
-    model = evidence.models.get(name)
-    return ROLES[model.role] if model else BASELINE
+def slice_charts(evidence: Evidence) -> list[Markup]:
+    """The headline's gap again by section, year, novelty and kind, on one scale."""
+    found = {}
+    for by, rows in view.slice_gaps(evidence).items():
+        most = sorted(rows, key=lambda r: -r.documents)[:SLICES]
+        found[words.BY[by]] = [_slice(evidence, r) for r in rows if r in most]
+    told = "Differences in bits per byte, with 95 % intervals; left of zero the first is better."
+    return _panels(found, told, zero=True)
 
 
-def _smooth(points: Sequence[CurvePoint]) -> list[tuple[float, float]]:
-    """Moving average over a fiftieth of the run, thinned to at most 240 points."""
-    span, value, found = max(1, len(points) // 50), points[0].loss, []
-    for point in points:
-        value += (point.loss - value) * 2 / (span + 1)
-        found.append((float(point.tokens), value))
-    return found[:: -(-len(found) // 240)] + found[-1:]
+def _slice(evidence: Evidence, row: SliceGap) -> Bar:
+    ends = row.ci95 or (row.bits_per_byte, row.bits_per_byte)
+    label = words.slice_label(row.by, view.one_line(row.value))
+    return Bar(label, row.bits_per_byte, *ends, colour(evidence, row.a), hollow=row.p_holm >= SURE)
 
 
-def _lines(title: str, lines: dict[str, Any], evidence: Evidence) -> Figure:
-    """One panel of curves against tokens, each named at its end."""
-    figure, axes = canvas(WIDTH, 270)
-    left, right, top, bottom = 34.0, WIDTH - 100, 42.0, 238.0
-    points = [p for line in lines.values() for p in line]
-    low, high = min(y for _, y in points), max(y for _, y in points)
-    low, high = low - (high - low or 1) * 0.05, high + (high - low or 1) * 0.05
-    last = max(x for x, _ in points) or 1.0
-    write(axes, 2, 15, title, fontsize=12, fontweight="bold")
-    for tick in _ticks(low, high):
-        y = bottom - (tick - low) / (high - low) * (bottom - top)
-        rule(axes, [left, right], [y, y], LINE)
-        write(axes, left - 8, y, f"{tick:.3g}", color=MUTED, fontsize=10.5, ha="right")
-    for tick in _ticks(0, last, 3):
-        x = left + tick / last * (right - left)
-        write(axes, x, bottom + 16, words.short(tick), color=MUTED, fontsize=10.5, ha="center")
-    write(axes, WIDTH - 4, bottom + 16, "tokens", color=MUTED, fontsize=10.5, ha="right")
-    taken: list[float] = []
-    for name, line in sorted(lines.items(), key=lambda item: item[1][-1][1]):
-        colour = _colour(evidence, name)
-        xs = [left + x / last * (right - left) for x, _ in line]
-        ys = [bottom - (y - low) / (high - low) * (bottom - top) for _, y in line]
-        rule(axes, xs, ys, colour, linewidth=2, marker="o" if len(line) < 12 else None, ms=4)
-        y = ys[-1]
-        while any(abs(y - other) < 14 for other in taken):
-            y -= 1
-        taken.append(y)
-        tag = f"{name if len(name) < 11 else name[:9] + '…'} {line[-1][1]:.2f}"
-        write(axes, min(xs[-1], right) + 8, y, tag, color=colour, fontsize=11)
-    return figure
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """A line of a chart, named at its end; `dots` marks each point."""
+
+    label: str
+    colour: str
+    points: Sequence[Point]
+    dots: bool = False
 
 
-def training_charts(evidence: Evidence) -> list[str]:
+def lines(
+    title: str,
+    curves: Sequence[Curve],
+    below: str,
+    tell: Callable[[float], str],
+    *,
+    log: bool = False,
+    level: tuple[str, float, float, float] | None = None,
+    number: str = ".2f",
+    marks: Sequence[float] = (),
+) -> Drawing:
+    """One panel of curves over x, `below` named under it; `level` is a line through it all.
+
+    `tell` writes a value of x; `level` is (name, value, low, high), drawn in the stock's colour;
+    `marks` are ticks of x, if round numbers are not the ones to show.
+    """
+    left, right, top, bottom, height = 38.0, WIDTH - 122, 32.0, 252.0, 290.0
+    xs = [x for curve in curves for x, _ in curve.points]
+    ys = [y for curve in curves for _, y in curve.points] + list(level[1:] if level else ())
+    pad = (max(ys) - min(ys) or 0.1) * 0.08
+    low, high = min(ys) - pad, max(ys) + pad
+    room = 2.0 if max(xs) < 4 * min(xs) else 1.1
+    first, last = (min(xs) / room, max(xs) * room) if log else (0.0, max(xs) or 1.0)
+    scale = math.log if log else float
+    drawing = Drawing(WIDTH, height)
+
+    def place(x: float, y: float) -> Point:
+        share = (scale(x) - scale(first)) / (scale(last) - scale(first))
+        return left + share * (right - left), bottom - (y - low) / (high - low) * (bottom - top)
+
+    drawing.text(0, 14, title, bold=True)
+    for tick in ticks(low, high, 5):
+        y = place(last, tick)[1]
+        drawing.line([(left, y), (right, y)], "faint")
+        drawing.text(left - 6, y + 4, f"{tick:.3g}", colour="muted", size=12, anchor="end")
+    known = [x for x in marks if first <= x <= last]
+    known = known or (log_ticks(first, last) if log else ticks(0, last, 3))
+    for tick in known[:: -(-len(known) // 5)]:
+        x = place(tick, low)[0]
+        drawing.text(x, bottom + 17, tell(tick), colour="muted", size=12, anchor="middle")
+    drawing.text((left + right) / 2, height - 4, below, colour="muted", size=12, anchor="middle")
+    if level:
+        name, value, *ends = level
+        floor, roof = (place(last, end)[1] for end in ends)
+        drawing.band(left, roof, right - left, floor - roof, "stock")
+        y = place(last, value)[1]
+        drawing.line([(left, y), (right, y)], "stock", 1.5, "5 4")
+        drawing.text(left + 2, y - 6, f"{name} {value:{number}}", colour="stock", size=12)
+    tags = []
+    for curve in curves:
+        points = [place(*point) for point in curve.points]
+        drawing.line(points, curve.colour, 2)
+        for (x, y), (raw, value) in zip(points, curve.points, strict=True):
+            if curve.dots:
+                told = f"{curve.label}: {value:{number}} at {tell(raw)}"
+                drawing.dot(x, y, curve.colour, title=told)
+        tags.append((*points[-1], f"{_cut(curve.label)} {curve.points[-1][1]:{number}}"))
+    places = spread([y + 4 for _, y, _ in tags], 15)
+    for (x, _, tag), curve, y in zip(tags, curves, places, strict=True):
+        drawing.text(x + 9, y, tag, colour=curve.colour, size=12.5)
+    return drawing
+
+
+def _cut(text: str, most: int = 15) -> str:
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _smooth(values: Sequence[Point]) -> list[Point]:
+    """Moving average over a fiftieth of the run, thinned to at most 120 points."""
+    span, mean, found = max(1, len(values) // 50), values[0][1], []
+    for x, y in values:
+        mean += (y - mean) * 2 / (span + 1)
+        found.append((x, mean))
+    return found[:: -(-len(found) // 120)] + found[-1:]
+
+
+def training_charts(evidence: Evidence) -> list[Markup]:
     """Validation bits per byte and smoothed training loss, against tokens."""
-    train: dict[str, Any] = {}
-    validation: dict[str, Any] = {}
+    train, validation = [], []
     for name in view.arms(evidence):
         points = [p for p in evidence.curves if p.model == name]
         if points:
-            train[name] = _smooth(points)
-        measured = [
-            (float(p.tokens), p.validation_bits_per_byte)
-            for p in points
-            if p.validation_bits_per_byte is not None
-        ]
+            smooth = _smooth([(float(p.tokens), p.loss) for p in points])
+            train.append(Curve(name, colour(evidence, name), smooth))
+        measured = view.validation(evidence, name)
         if measured:
-            validation[name] = measured
-    told = " ".join(words.curve(evidence, name) for name in train)
+            path = [(float(p.tokens), bits) for p, bits in measured]
+            validation.append(Curve(name, colour(evidence, name), path, dots=len(path) < 12))
+    told = " ".join(findings.curve(evidence, curve.label) for curve in train)
     titles = ("Validation, bits per byte", "Training loss, smoothed, nats a token")
     return [
-        svg(partial(_lines, title, lines, evidence), title, f"{title}. {told}")
-        for title, lines in zip(titles, (validation, train), strict=True)
-        if lines
+        lines(title, curves, "tokens read", words.short).markup(f"{title}. {told}")
+        for title, curves in zip(titles, (validation, train), strict=True)
+        if curves
     ]
+
+
+def cost_charts(evidence: Evidence) -> list[Markup]:
+    """The finished models by what they cost, and what each was worth along its training."""
+    return [drawing for drawing in (cost_chart(evidence), quality_chart(evidence)) if drawing]
+
+
+def quality_chart(evidence: Evidence) -> Markup | None:
+    """Held-out bits per byte along each arm's training, on the first documents of the split."""
+    curves, split = [], view.main_split(evidence)
+    for name in view.arms(evidence):
+        rows = [r for r in evidence.quality if (r.model, r.split) == (name, split)]
+        points = [(r.seconds, r.bits_per_byte) for r in rows if r.seconds > 0]
+        if points:
+            curves.append(Curve(name, colour(evidence, name), points, dots=True))
+    if not curves:
+        return None
+    title = "Along the training, on part of the text"
+    stock = next((row.level for row in evidence.crossings if row.split == split), None)
+    level = None if stock is None else ("stock", stock, stock, stock)
+    drawing = lines(title, curves, "training time", numbers.brief, log=True, level=level,
+                    number=".3f", marks=CLOCK)  # fmt: skip
+    return drawing.markup(f"{title}. {' '.join(findings.crossings(evidence))}")
+
+
+def cost_chart(evidence: Evidence) -> Markup | None:
+    """Held-out bits per byte against training time, arms of one role joined; stock is a level."""
+    split = view.main_split(evidence)
+    families: dict[str, list[tuple[Point, str]]] = {}
+    for name in view.arms(evidence):
+        spent, row = view.cost(evidence, name), view.loss(evidence, name, split)
+        if spent and row and spent.seconds > 0:
+            point = ((spent.seconds, row.bits_per_byte), name)
+            families.setdefault(evidence.models[name].role, []).append(point)
+    if not families:
+        return None
+    curves = []
+    for role, found in families.items():
+        found.sort()
+        curves.append(Curve(found[-1][1], role, [point for point, _ in found], dots=True))
+    stock = view.loss(evidence, "stock", split)
+    level = ("stock", stock.bits_per_byte, *stock.ci95) if stock else None
+    title = "Held-out bits per byte, by training time"
+    drawing = lines(title, curves, "training time", numbers.brief, log=True, level=level,
+                    number=".3f", marks=CLOCK)  # fmt: skip
+    told = f"The dashed line is the stock model. {words.spent(evidence)}"
+    return drawing.markup(f"{title}. {told}")
+
+
+def probe_charts(evidence: Evidence) -> list[Markup]:
+    """Accuracy by the labels a class that the classifier had, where there are several numbers."""
+    found = []
+    for task, by in view.probes(evidence).items():
+        curves = [
+            Curve(_brief(evidence, name), colour(evidence, name), points, dots=True)
+            for name, rows in by.items()
+            if len(points := [(float(r.labels_per_class), r.accuracy) for r in rows]) > 1
+        ]
+        if curves:
+            title = "Accuracy by labelled passages a class"
+            sizes = [x for x, _ in curves[0].points]
+            drawing = lines(title, curves, "labelled passages a class", words.short, log=True,
+                            marks=sizes)  # fmt: skip
+            found.append(drawing.markup(f"{title}: {task}. The table below has the numbers."))
+    return found
+
+
+def _brief(evidence: Evidence, name: str) -> str:
+    """A model in a few letters."""
+    return "stock" if name == "stock" else view.short_label(evidence, name)

@@ -1,9 +1,11 @@
-"""The headline picture: 1600 x 900, understood in ten seconds.
+"""The headline picture: one opening, what each model makes of it, and by how much it is better.
 
-The prompt is chosen by a rule and not by eye: the first of the frozen list that has a true
-continuation, else the first. The footer says so.
+To be understood in ten seconds by someone who never heard of bits per byte. The opening is chosen
+by a rule and not by eye: the first of the frozen list that has a true continuation, else the
+first. The footer says so.
 """
 
+import dataclasses
 import functools
 import io
 import logging
@@ -14,39 +16,77 @@ from typing import Any
 import matplotlib
 from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.textpath import text_to_path
 
 from domainlm.evaluation.evidence import Evidence, Sample
-from domainlm.report import view, words
-from domainlm.report.charts import canvas, write
+from domainlm.report import findings, view, words
 
-SIZE = (1600, 900)
-MARGIN = 56
 WORDS = 45
-PITCH = 38  # from bar to bar
+LINE = 1.3  # height of a line, in font sizes
 PAPER, CARD, INK, MUTED = "#f6f5f1", "#ffffff", "#16191d", "#545b66"
-COLOURS = {"stock": "#69707c", "scratch": "#1d5fae", "continued": "#0d7a5f", "baseline": "#a9afb8"}
+COLOURS = {"stock": "#69707c", "scratch": "#1d5fae", "continued": "#0d7a5f", "other": "#69707c",
+           "baseline": "#b89a66"}  # fmt: skip
 TRUTH, ALERT = "#16191d", "#9c2f11"
 
 
-def render(evidence: Evidence, samples: Sequence[Sample]) -> bytes:
-    """The picture as PNG, exactly 1600 x 900 pixels, the same bytes for the same evidence."""
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A picture's pixels: its size, its margins and its type sizes."""
+
+    width: int
+    height: int
+    margin: float
+    title: float
+    text: float  # everything else but the continuations and the footer
+    small: float
+    bodies: tuple[float, ...]  # of continuations: the largest at which all are whole
+    arms: int  # bars of arms
+
+
+WIDE = Layout(1600, 900, 56, 39, 22, 20, (34, 30, 28, 26, 24, 22), 2)
+CARD_SIZE = Layout(1200, 628, 40, 30, 18, 16, (26, 24, 22, 20, 18), 1)  # of a link's preview
+
+
+def render(evidence: Evidence, samples: Sequence[Sample], layout: Layout = WIDE) -> bytes:
+    """The picture as PNG, exactly as large as its layout, the same bytes for the same evidence."""
     with matplotlib.rc_context({"font.family": list(_families())}), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a glyph that no font here has is drawn as a box
-        figure, axes = canvas(*SIZE)
-        figure.set_facecolor(PAPER)
-        y = _head(axes, evidence)
-        prompt = chosen(view.prompts(evidence, samples))
-        bars = _bars(evidence)
-        floor = SIZE[1] - 130 - PITCH * len(bars)
-        _columns(axes, evidence, prompt, y, floor - 18)
-        _strip(axes, evidence, bars, floor)
-        _footer(axes, evidence, prompt)
         buffer = io.BytesIO()
+        figure = draw(evidence, samples, layout)
         figure.savefig(buffer, format="png", dpi=72, facecolor=PAPER, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def draw(evidence: Evidence, samples: Sequence[Sample], layout: Layout = WIDE) -> Figure:
+    """The picture, not yet in pixels."""
+    figure = Figure(figsize=(layout.width / 72, layout.height / 72), dpi=72)
+    axes = figure.add_axes((0, 0, 1, 1), frameon=False)  # measured from the upper left corner
+    axes.set_axis_off()
+    axes.set_xlim(0, layout.width)
+    axes.set_ylim(layout.height, 0)
+    y = _head(axes, evidence, layout)
+    prompt = chosen(view.prompts(evidence, samples))
+    foot = layout.height - layout.small * LINE * 2 - 0.3 * layout.margin
+    bars = _bars(evidence, layout)
+    told = _told(evidence, layout)
+    tall = max(len(bars) * _pitch(layout), (sum(map(len, told)) + 0.4) * layout.text * LINE)
+    floor = foot - tall - layout.text * 1.9 - 10
+    _columns(axes, evidence, prompt, (y, floor - 0.25 * layout.margin), layout)
+    _strip(axes, evidence, bars, told, floor, layout)
+    _footer(axes, evidence, prompt, foot, layout)
+    return figure
+
+
+def write(axes: Axes, x: float, y: float, text: str, **style: Any) -> None:
+    """Text as it is: a dollar sign is a dollar sign."""
+    axes.text(x, y, text, **{"color": INK, "va": "center", "parse_math": False, **style})
+
+
+def _pitch(layout: Layout) -> float:
+    return layout.text * 1.7
 
 
 def chosen(prompts: Sequence[view.Prompt]) -> view.Prompt | None:
@@ -105,107 +145,148 @@ def wrap(text: str, width: float, size: float, lines: int, weight: str = "normal
 
 
 def _block(
-    axes: Axes, x: float, y: float, lines: Sequence[str], step: float, **style: Any
+    axes: Axes, x: float, y: float, lines: Sequence[str], size: float, **style: Any
 ) -> float:
+    """Lines of text from `y` down; where they end."""
     for line in lines:
-        write(axes, x, y, line, va="top", **style)
-        y += step
+        write(axes, x, y, line, va="top", fontsize=size, **style)
+        y += size * LINE
     return y
 
 
 def _box(axes: Axes, x: float, y: float, width: float, height: float, colour: str) -> None:
-    style = "round,pad=0,rounding_size=10"
+    style = "round,pad=0,rounding_size=8"
     axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle=style, fc=colour, ec="none"))
 
 
-def _head(axes: Axes, evidence: Evidence) -> float:
+def _head(axes: Axes, evidence: Evidence, layout: Layout) -> float:
     """The first notice and the title; where they end."""
-    y, width = 34.0, SIZE[0] - 2 * MARGIN
+    margin, size = layout.margin, layout.text
+    y, width = 0.6 * margin, layout.width - 2 * margin
     if evidence.notices:
-        lines = wrap(evidence.notices[0], width - 40, 22, 2)
-        _box(axes, MARGIN, y - 4, width, 30.0 * len(lines) + 16, "#fbe6dd")
-        y = _block(axes, MARGIN + 20, y + 9, lines, 30, fontsize=22, color=ALERT) + 23
-    title = wrap(words.headline(evidence), width, 39, 3, "bold")
-    return _block(axes, MARGIN, y, title, 49, fontsize=39, color=INK, fontweight="bold") + 8
+        lines = wrap(evidence.notices[0], width - 40, size, 2)
+        tall = size * LINE * len(lines) + 16
+        _box(axes, margin, y - 6, width, tall, "#fbe6dd")
+        _block(axes, margin + 20, y + 4, lines, size, color=ALERT)
+        y += tall + 10
+    title = wrap(words.headline(evidence), width, layout.title, 3, "bold")
+    return _block(axes, margin, y, title, layout.title, fontweight="bold") + 6
 
 
 def _columns(
-    axes: Axes, evidence: Evidence, prompt: view.Prompt | None, y: float, floor: float
+    axes: Axes,
+    evidence: Evidence,
+    prompt: view.Prompt | None,
+    between: tuple[float, float],
+    layout: Layout,
 ) -> None:
     """The opening, and below it what each model and the document itself say next."""
+    (y, floor), margin, size = between, layout.margin, layout.text
+    room = layout.width - 2 * margin
     if prompt is None:
-        write(axes, MARGIN, y + 30, "No continuation was generated.", fontsize=26, color=MUTED)
+        write(axes, margin, y + 30, "No continuation was generated.", fontsize=size, color=MUTED)
         return
     tail = prompt.prompt.split()
     opening = ("… " if len(tail) > 34 else "") + " ".join(tail[-34:])
-    lines = wrap(f"The opening:  “{opening}”", SIZE[0] - 2 * MARGIN, 22, 2)
-    y = _block(axes, MARGIN, y, lines, 30, fontsize=22, color=MUTED, style="italic") + 10
-    arms = view.arms(evidence)
-    wanted = ["stock", *arms[:1]] if "stock" in evidence.models else arms[:2]
-    columns = []
-    for name in wanted:
-        text = next((a.text for a in prompt.answers if a.model == name), None)
-        if text is not None:
-            columns.append((_who(evidence, name), COLOURS[evidence.models[name].role], text))
-    if prompt.true_text:
-        who = "company" if view.nouns(evidence).group == "company" else "document"
-        columns.append((f"What the {who} really wrote", TRUTH, prompt.true_text))
-    gap = 24.0
-    width = (SIZE[0] - 2 * MARGIN - gap * (len(columns) - 1)) / max(1, len(columns))
-    heads = [wrap(head, width - 44, 23, 2, "bold") for head, _, _ in columns]
-    top = y + 36 + 29 * max((len(lines) for lines in heads), default=0) + 8
+    lines = wrap(f"The opening:  “{opening}”", room, size, 2)
+    y = _block(axes, margin, y, lines, size, color=MUTED, style="italic") + 10
+    columns = _texts(evidence, prompt)
+    gap = 0.4 * margin
+    width = (room - gap * (len(columns) - 1)) / max(1, len(columns))
+    inner, heads_size = width - 2 * size, size + 1
+    heads = [wrap(head, inner, heads_size, 2, "bold") for head, _, _ in columns]
+    top = y + 1.5 * size + heads_size * LINE * max(map(len, heads), default=0) + 6
     texts = [cut_words(text) or "(nothing)" for _, _, text in columns]
-    for size in (34, 30, 28, 26, 24, 22):  # the largest at which every text is whole
-        room = max(1, int((floor - top - 14) // (size * 1.3)))
-        bodies = [wrap(text, width - 44, size, room) for text in texts]
-        if all(" ".join(body) == text for body, text in zip(bodies, texts, strict=True)):
+    for body in layout.bodies:  # the largest at which every text is whole
+        most = max(1, int((floor - top - 10) // (body * LINE)))
+        bodies = [wrap(text, inner, body, most) for text in texts]
+        if all(" ".join(found) == text for found, text in zip(bodies, texts, strict=True)):
             break
     for i, (_, colour, _) in enumerate(columns):
-        x = MARGIN + i * (width + gap)
-        bold = {"fontsize": 23, "color": colour, "fontweight": "bold"}
+        x = margin + i * (width + gap)
         _box(axes, x, y, width, floor - y, CARD)
-        axes.plot([x + 25, x + 25 + 50], [y + 18] * 2, color=colour, lw=6, solid_capstyle="round")
-        _block(axes, x + 22, y + 34, heads[i], 29, **bold)
-        _block(axes, x + 22, top, bodies[i], size * 1.3, fontsize=size, color=INK)
+        bar = [x + size + 3, x + size + 3 + 50]
+        axes.plot(bar, [y + 0.8 * size] * 2, color=colour, lw=5, solid_capstyle="round")
+        bold = {"color": colour, "fontweight": "bold"}
+        _block(axes, x + size, y + 1.5 * size, heads[i], heads_size, **bold)
+        _block(axes, x + size, top, bodies[i], body)
 
 
-def _who(evidence: Evidence, name: str) -> str:
+def _texts(evidence: Evidence, prompt: view.Prompt) -> list[tuple[str, str, str]]:
+    """(who, colour, text): stock and the best arm, or two arms, and what is true."""
+    arms = view.arms(evidence)
+    found = []
+    for name in ["stock", *arms[:1]] if "stock" in evidence.models else arms[:2]:
+        text = next((a.text for a in prompt.answers if a.model == name), None)
+        if text is not None:
+            found.append((_who(evidence, name), COLOURS[evidence.models[name].role], text))
+    if prompt.true_text:
+        who = "company" if view.nouns(evidence).group == "company" else "document"
+        found.append((f"What the {who} really wrote", TRUTH, prompt.true_text))
+    return found
+
+
+def _who(evidence: Evidence, name: str, brief: bool = False) -> str:
+    """Role and title; briefly without what stands in brackets or after a comma of the title."""
     model = evidence.models[name]
-    how = {"stock": "Stock", "scratch": "Trained from scratch", "continued": "Trained further"}
-    return f"{how.get(model.role, 'Compressor')}: {view.one_line(model.title) or name}"
+    how = {"stock": "Stock", "scratch": "Trained from scratch", "continued": "Trained further",
+           "other": "Another model"}.get(model.role, "Compressor")  # fmt: skip
+    title = view.one_line(model.title) or name
+    if brief or name in view.arms(evidence):
+        title = title.split(" (")[0].split(",")[0]
+    return how if brief and name in view.arms(evidence) else f"{how}: {title}"
 
 
-def _bars(evidence: Evidence) -> list[tuple[str, float, str]]:
-    """Stock, arms and the best compressor, best first, at most five."""
+def _bars(evidence: Evidence, layout: Layout) -> list[tuple[str, float, str]]:
+    """Stock, arms and the best compressor, best first."""
     best = view.best_baseline(evidence)
-    names = {"stock", *view.arms(evidence)[:3], *([best.model] if best else [])}
+    arms = view.arms(evidence)[: layout.arms]
+    names = {"stock", *arms, *([best.model] if best else [])}
     rows = [r for r in view.losses(evidence, view.main_split(evidence)) if r.model in names]
     known = [(r, evidence.models[r.model].role) for r in rows if r.model in evidence.models]
-    return [(_who(evidence, r.model), r.bits_per_byte, COLOURS[role]) for r, role in known]
+    return [(_who(evidence, r.model, True), r.bits_per_byte, COLOURS[role]) for r, role in known]
+
+
+def _told(evidence: Evidence, layout: Layout) -> list[list[str]]:
+    """How sure the headline is and what it cost, as lines for the right half of the strip."""
+    width = layout.width / 2 - layout.margin - 20
+    said = (findings.interval(evidence), findings.price(evidence))
+    return [wrap(text, width, layout.text, 3) for text in said]
 
 
 def _strip(
-    axes: Axes, evidence: Evidence, bars: Sequence[tuple[str, float, str]], y: float
+    axes: Axes,
+    evidence: Evidence,
+    bars: Sequence[tuple[str, float, str]],
+    told: Sequence[Sequence[str]],
+    y: float,
+    layout: Layout,
 ) -> None:
-    """Bars of bits per byte, each with its name and its value."""
-    if not bars:
-        return
+    """Bars of bits per byte, each with its name and value; beside them, how sure, and the cost."""
+    margin, size, middle = layout.margin, layout.text, layout.width / 2
     where = words.split_words(evidence, view.main_split(evidence))
     head = f"Bits needed for each byte of {where} (lower is better)"
-    write(axes, MARGIN, y + 12, head, fontsize=23, fontweight="bold", color=INK)
-    left, right = MARGIN + 690, SIZE[0] - MARGIN - 90
-    top = max(value for _, value, _ in bars)
+    if bars:
+        line = wrap(head, layout.width - 2 * margin, size, 1, "bold")[0]
+        write(axes, margin, y + size * 0.8, line, fontsize=size, fontweight="bold")
+    y += size * 1.9
+    left, right = margin + 0.29 * layout.width, middle - 4.2 * size
+    top = max((value for _, value, _ in bars), default=1.0)
     for i, (name, value, colour) in enumerate(bars):
-        middle = y + 52 + PITCH * i
-        label = wrap(name, left - MARGIN - 24, 22, 1)
-        write(axes, MARGIN, middle, label[0], fontsize=22, color=INK)
+        level = y + _pitch(layout) * (i + 0.45)
+        label = wrap(name, left - margin - 14, size, 1)[0]
+        write(axes, margin, level, label, fontsize=size)
         end = left + (right - left) * value / top
-        _box(axes, left, middle - 13, max(20.0, end - left), 26, colour)
-        write(axes, end + 14, middle, f"{value:.3f}", fontsize=23, fontweight="bold", color=INK)
+        _box(axes, left, level - 0.6 * size, max(16.0, end - left), 1.2 * size, colour)
+        write(axes, end + 0.6 * size, level, f"{value:.3f}", fontsize=size, fontweight="bold")
+    for lines in told:
+        y = _block(axes, middle + 20, y, lines, size) + 0.4 * size * LINE
 
 
-def _footer(axes: Axes, evidence: Evidence, prompt: view.Prompt | None) -> None:
-    """Where the picture comes from, and by which rule the prompt was chosen."""
+def _footer(
+    axes: Axes, evidence: Evidence, prompt: view.Prompt | None, y: float, layout: Layout
+) -> None:
+    """Where the picture comes from, and by which rule the opening was chosen."""
     arms, nouns = view.arms(evidence), view.nouns(evidence)
     row = next(iter(view.losses(evidence, view.main_split(evidence))), None)
     model = evidence.models[arms[0]] if arms else None
@@ -221,11 +302,9 @@ def _footer(axes: Axes, evidence: Evidence, prompt: view.Prompt | None) -> None:
     if prompt:
         rule = "with a true continuation " if prompt.true_text else ""
         lines.append(
-            f"The opening is chosen by rule: the first {rule}of a list fixed before training; "
-            f"all are in the report. From: {prompt.source}"
+            f"The opening is the first {rule}of a list fixed before training; all are in the "
+            f"report. From: {prompt.source}"
         )
-    y = SIZE[1] - 68.0
-    for line in lines:
-        text = wrap(line, SIZE[0] - 2 * MARGIN, 20, 1)
-        write(axes, MARGIN, y + 10, text[0], fontsize=20, color=MUTED)
-        y += 28
+    room = layout.width - 2 * layout.margin
+    fitted = [wrap(line, room, layout.small, 1)[0] for line in lines]
+    _block(axes, layout.margin, y, fitted, layout.small, color=MUTED)

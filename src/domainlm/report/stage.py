@@ -4,12 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from domainlm.artifacts import Run, Task, atomic_write
+from domainlm.artifacts import Run, Task, atomic_write, write_json
 from domainlm.evaluation.evidence import load
-from domainlm.report import headline, page, post, view
+from domainlm.report import bom, card, headline, page, post, provenance, view
 
 EVIDENCE = "evaluation/evidence.json"
 SAMPLES = "evaluation/samples.jsonl"
+READINGS = "evaluation/surprisal.jsonl"  # which an older run has not
+PICTURES = {
+    "report/headline.png": headline.WIDE,
+    "report/headline-1200x628.png": headline.CARD_SIZE,
+}
 
 
 def waves(run: Run) -> Iterator[list[Task]]:
@@ -20,12 +25,14 @@ def waves(run: Run) -> Iterator[list[Task]]:
         Task(
             name="report/page",
             function=write_report,
-            arguments={"arms": arms},
-            inputs=(EVIDENCE, SAMPLES),
+            arguments={"arms": arms, "records": provenance.seal(run.manifest)},
+            inputs=(EVIDENCE, SAMPLES, *([READINGS] if (run.root / READINGS).is_file() else [])),
             outputs=(
                 "report/index.html",
-                "report/headline.png",
+                *PICTURES,
                 "report/post.md",
+                "report/provenance.md",
+                "report/bom.cdx.json",
                 *(f"models/{arm}/README.md" for arm in arms),
             ),
         )
@@ -33,16 +40,23 @@ def waves(run: Run) -> Iterator[list[Task]]:
 
 
 def write_report(root: Path, arguments: dict[str, Any]) -> None:
-    """Write page, picture, post and a card for each of `arguments["arms"]`."""
+    """Write page, pictures, post and a card for each of `arguments["arms"]`."""
     evidence, samples = view.tidy(load(root)), view.read_samples(root / SAMPLES)
-    picture = headline.render(evidence, samples)
+    readings = view.read_readings(root / READINGS)
+    pictures = {path: headline.render(evidence, samples, how) for path, how in PICTURES.items()}
+    first = next(iter(pictures.values()))
     texts = {
-        "report/index.html": page.render(evidence, samples, picture),
+        "report/index.html": page.render(evidence, samples, first, readings),
         "report/post.md": post.post(evidence),
     }
-    texts |= {f"models/{arm}/README.md": post.card(evidence, arm) for arm in arguments["arms"]}
-    with atomic_write(root / "report/headline.png") as file:
-        file.write(picture)
+    facts = provenance.gather(root, evidence)
+    texts["report/provenance.md"] = provenance.markdown(evidence, facts)
+    for arm in arguments["arms"]:
+        texts[f"models/{arm}/README.md"] = card.card(evidence, arm, facts.training.get(arm))
+    write_json(root / "report/bom.cdx.json", bom.bill(evidence, facts))
+    for path, picture in pictures.items():
+        with atomic_write(root / path) as file:
+            file.write(picture)
     for path, text in texts.items():
         with atomic_write(root / path, "w") as file:
             file.write(text)

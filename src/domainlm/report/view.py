@@ -13,7 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from domainlm.evaluation.evidence import Cost, Evidence, Gap, Loss, Sample
+from domainlm.evaluation.evidence import (
+    Cost,
+    CurvePoint,
+    Evidence,
+    Gap,
+    Loss,
+    Probe,
+    Reading,
+    Sample,
+    SliceGap,
+)
 
 SPLITS = ("unseen", "seen")  # in order of what they prove
 ARMS = ("scratch", "continued")
@@ -62,6 +72,17 @@ def read_samples(path: Path) -> list[Sample]:
         return [Sample.model_validate(_tidy(json.loads(line))) for line in file if line.strip()]
 
 
+def read_readings(path: Path) -> list[Reading]:
+    """The rows of `surprisal.jsonl`, in file order; none where an older run has no such file.
+
+    They are not cleaned, since their `ends` count characters: who shows a piece cleans it.
+    """
+    if not path.is_file():
+        return []
+    with open(path, encoding="utf-8") as file:
+        return [Reading.model_validate_json(line) for line in file if line.strip()]
+
+
 @dataclasses.dataclass(frozen=True)
 class Prompt:
     """An opening, what every model made of it, and what the document really says."""
@@ -69,7 +90,17 @@ class Prompt:
     prompt: str
     source: str
     true_text: str | None
-    answers: list[Sample]
+    answers: list[Sample]  # in the order of the models, then by seed
+    prompt_id: str = ""
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of its answers."""
+        return sorted({answer.seed for answer in self.answers})
+
+    def of_seed(self, seed: int) -> list[Sample]:
+        """One answer a model."""
+        return [answer for answer in self.answers if answer.seed == seed]
 
 
 def prompts(evidence: Evidence, samples: Sequence[Sample]) -> list[Prompt]:
@@ -83,9 +114,10 @@ def prompts(evidence: Evidence, samples: Sequence[Sample]) -> list[Prompt]:
             rows[0].prompt,
             rows[0].source,
             next((r.true_text for r in rows if r.true_text), None),
-            sorted(rows, key=lambda r: order.get(r.model, len(order))),
+            sorted(rows, key=lambda r: (order.get(r.model, len(order)), r.model, r.seed)),
+            prompt_id,
         )
-        for rows in found.values()
+        for prompt_id, rows in found.items()
     ]
 
 
@@ -181,6 +213,49 @@ def best_baseline(evidence: Evidence) -> Loss | None:
 def cost(evidence: Evidence, model: str) -> Cost | None:
     """What training `model` took."""
     return next((row for row in evidence.cost if row.model == model), None)
+
+
+def validation(evidence: Evidence, model: str) -> list[tuple[CurvePoint, float]]:
+    """The points of an arm's training that have a validation loss, with its bits per byte."""
+    return [
+        (point, point.validation_bits_per_byte)
+        for point in evidence.curves
+        if point.model == model and point.validation_bits_per_byte is not None
+    ]
+
+
+def pair(evidence: Evidence) -> tuple[str, str] | None:
+    """Whose slices are shown: the best arm against the stock model, else the first pair."""
+    found = [(row.a, row.b) for row in evidence.slice_gaps]
+    wanted = [(arm, "stock") for arm in arms(evidence)]
+    return next((p for p in wanted if p in found), found[0] if found else None)
+
+
+def slice_gaps(evidence: Evidence) -> dict[str, list[SliceGap]]:
+    """The gaps of `pair` on the first split that has any, by what the slices are cut by."""
+    rows = [row for row in evidence.slice_gaps if (row.a, row.b) == pair(evidence)]
+    split = next((s for s in splits(evidence) if any(row.split == s for row in rows)), None)
+    found: dict[str, list[SliceGap]] = {}
+    for row in rows:
+        if row.split == split:
+            found.setdefault(row.by, []).append(row)
+    return {by: part for by, part in found.items() if len(part) > 1}  # one says nothing new
+
+
+def is_words(features: str) -> bool:
+    """True for a probe on words alone: the bag of words."""
+    return re.search("tf.?idf", features, re.IGNORECASE) is not None
+
+
+def probes(evidence: Evidence) -> dict[str, dict[str, list[Probe]]]:
+    """Task -> features -> rows by labels a class; the bag of words first, then the best first."""
+    found: dict[str, dict[str, list[Probe]]] = {}
+    for row in sorted(evidence.probe, key=lambda r: r.labels_per_class):
+        found.setdefault(row.task, {}).setdefault(row.features, []).append(row)
+    return {
+        task: dict(sorted(by.items(), key=lambda e: (not is_words(e[0]), -e[1][-1].accuracy)))
+        for task, by in found.items()
+    }
 
 
 def label(evidence: Evidence, name: str) -> str:

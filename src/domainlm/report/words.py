@@ -1,79 +1,46 @@
-"""From the evidence's numbers to wording: pure functions, no number typed by hand.
-
-A per cent is always of one named thing. Loss, perplexity and bits are different things: a loss
-that falls from 4.5 to 3.2 nats is 28.9 % less loss, and 72.7 % lower perplexity.
-"""
+"""From the evidence's numbers to wording: pure functions, no number typed by hand."""
 
 import math
 
+from domainlm.evaluation import statistics
 from domainlm.evaluation.evidence import Cost, Evidence, Gap
 from domainlm.report import view
+from domainlm.report.numbers import (
+    NOT_MEASURED,
+    capital,
+    count,
+    duration,
+    fewer_bits,
+    passes,
+    percent,
+    plural,
+    short,
+    size,
+)
 
-NOT_MEASURED = "not measured"
-COVERAGE = "84 % at 6 groups, 89 % at 20, 93 % at 40"  # measured: of nominal 95 % intervals
-ENOUGH_GROUPS = 40
+__all__ = [  # of `numbers`, so that one import has all words
+    "NOT_MEASURED",
+    "capital",
+    "count",
+    "duration",
+    "fewer_bits",
+    "passes",
+    "percent",
+    "plural",
+    "short",
+    "size",
+]
+
+ENOUGH_GROUPS = statistics.FEW_GROUPS
+CLAIM_GROUPS = 20  # below, a difference is told, but no claim is made of it
+MOST_DOUBLINGS = 7.0  # of training: beyond, a prediction from its last part is a guess
 MANY_EPOCHS = 4.0  # beyond about four passes, repeated text teaches little
-_UNITS = ((1e9, "B"), (1e6, "M"), (1e3, "k"))
-
-
-def percent(share: float) -> str:
-    """A share as per cent: one decimal, none from 100 % on, and never a bare zero."""
-    size = abs(share) * 100
-    if 0 < size < 0.05:
-        return "less than 0.1 %"
-    return f"{size:,.0f} %" if size >= 99.95 else f"{size:.1f} %"
-
-
-def _change(new: float, old: float, less: str, more: str) -> str:
-    if not old > 0:
-        return "no comparison possible"
-    if new == old:
-        return "no change"
-    return f"{percent(new / old - 1)} {less if new < old else more}"
-
-
-def less_loss(old: float, new: float) -> str:
-    """A change of loss in nats, as per cent of the loss."""
-    return _change(new, old, "less loss", "more loss")
-
-
-def perplexity_change(old: float, new: float) -> str:
-    """A change of loss in nats, as per cent of the perplexity exp(loss)."""
-    return _change(math.exp(min(new - old, 700.0)), 1.0, "lower perplexity", "higher perplexity")
-
-
-def fewer_bits(old: float, new: float) -> str:
-    """A change of bits per byte, as per cent of the bits."""
-    return _change(new, old, "fewer bits", "more bits")
-
-
-def count(number: int | None) -> str:
-    """A whole number with thousands separators."""
-    return NOT_MEASURED if number is None else f"{number:,}"
-
-
-def plural(number: int, one: str, many: str) -> str:
-    """`1 company`, `2 companies`."""
-    return f"{number:,} {one if number == 1 else many}"
-
-
-def short(number: float | None) -> str:
-    """A large number in three digits: 135M, 1.9M, 320k."""
-    if number is None:
-        return NOT_MEASURED
-    for unit, letter in _UNITS:
-        if number >= unit * 0.9995:
-            scaled = number / unit
-            return f"{scaled:.0f}{letter}" if scaled >= 9.95 else f"{scaled:.1f}{letter}"
-    return f"{number:.0f}"
-
-
-def size(number: int) -> str:
-    """Bytes in decimal units."""
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "KB")):
-        if number >= unit:
-            return f"{number / unit:.1f} {name}"
-    return plural(number, "byte", "bytes")
+BY = {
+    "section": "By section",
+    "year": "By year",
+    "novelty": "By novelty (tenths, by how many word 13-grams train does not have)",
+    "kind": "By kind of character",
+}
 
 
 def data(evidence: Evidence) -> list[str]:
@@ -109,24 +76,15 @@ def data(evidence: Evidence) -> list[str]:
     return said
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: seconds, minutes or hours."""
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 5400:
-        return f"{seconds / 60:.1f} minutes"
-    return f"{seconds / 3600:.1f} hours"
-
-
-def passes(epochs: float) -> str:
-    """Epochs in words; few tokens of a large corpus are not none."""
-    return "under 0.1 epochs" if epochs < 0.05 else f"{epochs:.1f} epochs"
-
-
-def shown(gap: Gap) -> bool:
+def apart(gap: Gap) -> bool:
     """True where the interval excludes zero and there is more than one group to draw from."""
     low, high = gap.ci95
     return gap.groups > 1 and (low > 0 or high < 0)
+
+
+def shown(gap: Gap) -> bool:
+    """True where the models are apart, and on groups enough to say so."""
+    return apart(gap) and gap.groups >= CLAIM_GROUPS
 
 
 def split_words(evidence: Evidence, split: str | None) -> str:
@@ -139,6 +97,14 @@ def split_words(evidence: Evidence, split: str | None) -> str:
     return f"the split {split}"
 
 
+def slice_label(by: str, value: str) -> str:
+    """What a slice is called: a tenth of novelty says which end is which."""
+    tenth = {"0": "1 (most like train)", "9": "10 (newest)"}
+    if by != "novelty" or not value.isdigit():
+        return value
+    return f"tenth {tenth.get(value, int(value) + 1)}"
+
+
 def machine(evidence: Evidence) -> str:
     """The machine as the environment names it."""
     known = evidence.environment
@@ -149,18 +115,13 @@ def machine(evidence: Evidence) -> str:
 def who(evidence: Evidence, name: str) -> str:
     """A model in a sentence: arms by role, name and size, the others by their title."""
     model, title = evidence.models.get(name), view.label(evidence, name)
-    if model is None or model.role == "baseline":
+    if model is None or model.role in ("baseline", "other"):
         return title
     if model.role == "stock":
         return f"the stock model {title}"
     of = f" ({short(model.parameters)} parameters)" if model.parameters else ""
     kind = "from-scratch" if model.role == "scratch" else "continued"
     return f"the {kind} model “{name}”{of}"
-
-
-def capital(text: str) -> str:
-    """`text` with its first letter large."""
-    return text[:1].upper() + text[1:]
 
 
 def against(
@@ -184,7 +145,7 @@ def against(
         )
     low, high = gap.ci95
     wins = f"{gap.wins:,} of {plural(gap.groups, words.group, words.groups)}"
-    if not shown(gap):
+    if not apart(gap):
         return (
             f"Between {who(evidence, a)} and {second} no difference could be shown on {where}: "
             f"{gap.bits_per_byte:+.3f} bits per byte (95 % interval {low:+.3f} to {high:+.3f}), "
@@ -192,6 +153,12 @@ def against(
         )
     better = gap.bits_per_byte < 0
     ends = sorted((abs(low), abs(high)))
+    if not shown(gap):
+        return (
+            f"{first} is {'ahead of' if better else 'behind'} {second} on {where} by "
+            f"{abs(gap.bits_per_byte):.3f} bits per byte (95 % interval {ends[0]:.3f} to "
+            f"{ends[1]:.3f}), {bits}, ahead for {wins}: too few {words.groups} to be sure."
+        )
     return (
         f"{first} {'beats' if better else 'loses to'} {second} on {where}: "
         f"{abs(gap.bits_per_byte):.3f} bits per byte {'fewer' if better else 'more'} "
@@ -212,7 +179,7 @@ def ranked_arms(evidence: Evidence) -> list[str]:
 
     def loses(arm: str) -> bool:
         gap = view.gap(evidence, arm, "stock", split)
-        return gap is not None and shown(gap) and gap.bits_per_byte > 0
+        return gap is not None and apart(gap) and gap.bits_per_byte > 0
 
     return sorted(view.arms(evidence), key=lambda arm: not loses(arm))  # stable: then best first
 
@@ -224,7 +191,7 @@ def verdict(evidence: Evidence) -> list[str]:
         *_results(evidence, arms, split),
         _compressors(evidence, split),
         _certainty(evidence, split),
-        spent(evidence),
+        " ".join([spent(evidence), *takes(evidence)]),
     ]
 
 
@@ -276,9 +243,14 @@ def _certainty(evidence: Evidence, split: str | None) -> str:
     )
     if row.groups >= ENOUGH_GROUPS:
         return line
+    return f"{line} {undercoverage(row.groups)}"
+
+
+def undercoverage(groups: int) -> str:
+    """How far the intervals of so few groups can be trusted."""
     return (
-        f"{line} With fewer than {ENOUGH_GROUPS} the percentile bootstrap undercovers: its 95 % "
-        f"intervals hold the truth less often than they say ({COVERAGE})."
+        f"With fewer than {ENOUGH_GROUPS} the percentile bootstrap undercovers: of {groups:,}, its "
+        f"95 % intervals hold the truth about {percent(statistics.coverage(groups))} of the time."
     )
 
 
@@ -303,6 +275,36 @@ def spent(evidence: Evidence) -> str:
     return line
 
 
+def takes(evidence: Evidence) -> list[str]:
+    """What it would take the verdict's first arm to draw level with a stock model that is better.
+
+    From its validation loss: what the last doubling of its tokens gained, repeated. Learning
+    curves flatten, and the last part of a schedule falls fastest, so it is a least.
+    """
+    arms, split = ranked_arms(evidence), view.main_split(evidence)
+    gap = view.gap(evidence, arms[0], "stock", split) if arms else None
+    if gap is None or not (apart(gap) and gap.bits_per_byte > 0):
+        return []
+    arm, points = arms[0], view.validation(evidence, arms[0])
+    cost = view.cost(evidence, arm)
+    start = f"To draw level with the stock model “{arm}” would take"
+    early = [(p, bits) for p, bits in points if p.tokens <= 0.6 * points[-1][0].tokens]
+    if not early or not early[-1][0].tokens:
+        return [f"What it would take “{arm}” to draw level was {NOT_MEASURED}: its validation "
+                "loss was measured too seldom."]  # fmt: skip
+    (half, before), (last, after) = early[-1], points[-1]
+    rate = (before - after) / math.log2(last.tokens / half.tokens)
+    doublings = gap.bits_per_byte / rate if rate > 0 else math.inf
+    if doublings > MOST_DOUBLINGS:
+        return [f"{start} more than the same training for longer, whose last part gained "
+                f"{max(0.0, before - after):.3f} bits per byte: more text, more parameters, or "
+                "the stock model as a start."]  # fmt: skip
+    factor = 2.0**doublings
+    time = f" ({duration(cost.seconds * factor)} on the same machine)" if cost else ""
+    return [f"{start} at least {factor:.1f} times its training{time}, if every doubling gained "
+            f"what the last one did, {rate:.3f} bits per byte."]  # fmt: skip
+
+
 def headline(evidence: Evidence) -> str:
     """The result in one plain sentence, for someone who never heard of bits per byte."""
     split, arms, words = view.main_split(evidence), view.arms(evidence), view.nouns(evidence)
@@ -325,19 +327,10 @@ def headline(evidence: Evidence) -> str:
     if row is None or rival is None:
         return f"{start} was measured, with nothing to compare with"
     gap = view.gap(evidence, arm, rival.model, split)
-    if gap is not None and not shown(gap):
+    if gap is not None and not apart(gap):
         return f"{start} could not be shown to predict {text} better or worse {other}"
     share = row.bits_per_byte / rival.bits_per_byte - 1
-    return f"{start} predicts {text} {percent(share)} {'better' if share < 0 else 'worse'} {other}"
-
-
-def curve(evidence: Evidence, model: str) -> str:
-    """How the training loss of an arm moved, as loss and as perplexity, never mixed."""
-    points = [p for p in evidence.curves if p.model == model]
-    if len(points) < 2:
-        return f"“{model}”: no training curve was kept."
-    first, last = points[0].loss, points[-1].loss
-    return (
-        f"“{model}”: the training loss went from {first:.2f} to {last:.2f} nats a token, "
-        f"{less_loss(first, last)}, which is {perplexity_change(first, last)} per token."
-    )
+    line = f"{start} predicts {text} {percent(share)} {'better' if share < 0 else 'worse'} {other}"
+    if gap is not None and not shown(gap):
+        line += f", on {plural(gap.groups, words.group, words.groups)} alone: too few to be sure"
+    return line

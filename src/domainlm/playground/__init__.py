@@ -1,0 +1,1 @@
+"""The side-by-side page: `domainlm play RUN`."""

@@ -1,0 +1,223 @@
+"""The model card of an arm, in the form of the Hugging Face Hub.
+
+Sections follow the Hub's annotated template (Mitchell 2019). No field is empty: what was not
+measured, declared or stated says so.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from domainlm.evaluation.evidence import Evidence
+from domainlm.report import findings, provenance, view, words
+from domainlm.report.arms import further, limits, only, statement, would_take
+from domainlm.report.provenance import declared, escape
+from domainlm.report.words import NOT_MEASURED
+
+NOT_STATED = "not stated"
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+def card(evidence: Evidence, arm: str, training: Mapping[str, Any] | None = None) -> str:
+    """`models/ARM/README.md`; `training` is the arm's training.json."""
+    model = evidence.models.get(arm)
+    notices = "".join(f"> {escape(notice)}\n\n" for notice in evidence.notices)
+    return f"""---
+{_front(evidence, arm)}
+---
+
+# {escape(view.label(evidence, arm))}
+
+{notices}{escape(_summary(evidence))}
+
+## Model details
+
+{_table(_details(evidence, arm))}
+
+## Uses
+
+- Direct use: continuing text like its corpus; measuring how surprising such text is.
+- Downstream use: features for classifiers and retrieval; {_probed(evidence, arm)}.
+- Out of scope: answering questions, advice, decisions about people or money, and any text that
+  passes for a document somebody wrote.
+
+## Bias, risks and limitations
+
+{escape(limits(evidence))}
+
+{_bullets([*findings.limits(only(evidence, arm)), *provenance.leak_lines(evidence, arm)])}
+- Bias in what it writes: {NOT_MEASURED}.
+
+## How to get started
+
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("models/{arm}")
+model = AutoModelForCausalLM.from_pretrained("models/{arm}")
+```
+
+## Training
+
+{statement(evidence)}
+
+{_table(_procedure(evidence, arm, training or {}))}
+
+## Evaluation
+
+{_bullets(_worth(evidence, arm))}
+
+{_table(_scores(evidence, arm))}
+
+## Environmental impact
+
+{_table(_impact(evidence, arm))}
+
+## More
+
+{_table(_more(evidence, model.notes if model else []))}
+"""
+
+
+def _front(evidence: Evidence, arm: str) -> str:
+    """The YAML that the Hub reads; values are JSON, which YAML holds."""
+    model, stock = evidence.models.get(arm), evidence.models.get("stock")
+    tags = ["domainlm", *([f"domainlm-{model.role}"] if model else [])]
+    lines = ["library_name: transformers", "pipeline_tag: text-generation", f"tags: {_yaml(tags)}"]
+    licence = declared(evidence).model_licence
+    if _LICENCE_ID.fullmatch(licence):
+        lines.append(f"license: {_yaml(licence)}")
+    elif licence:
+        lines += ['license: "other"', f"license_name: {_yaml(licence)}"]
+    if view.from_stock(evidence, arm) and stock and _HUB_ID.fullmatch(stock.source):
+        lines.append(f"base_model: {_yaml(stock.source)}")
+    metrics = [
+        {"type": "bits_per_byte", "name": f"bits per byte, {row.split}",
+         "value": round(row.bits_per_byte, 4)}
+        for split in view.splits(evidence)
+        if (row := view.loss(evidence, arm, split))
+    ]  # fmt: skip
+    if metrics:
+        dataset = {"type": "text", "name": f"held-out text of {evidence.name}"}
+        result = {"task": {"type": "text-generation"}, "dataset": dataset, "metrics": metrics}
+        lines.append(f"model-index: {_yaml([{'name': arm, 'results': [result]}])}")
+    return "\n".join(lines)
+
+
+def _yaml(value: Any) -> str:
+    """JSON with nothing in it that a page would take for a tag."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace("\u2028", " ")
+
+
+def _table(facts: Mapping[str, str]) -> str:
+    rows = "\n".join(f"| {escape(name)} | {escape(value)} |" for name, value in facts.items())
+    return f"| | |\n|---|---|\n{rows}"
+
+
+def _bullets(lines: list[str]) -> str:
+    return "\n".join(f"- {escape(line)}" for line in lines)
+
+
+def _summary(evidence: Evidence) -> str:
+    return (
+        f"A causal language model of the run {evidence.name}, made by DomainLM on "
+        f"{view.nouns(evidence).corpus}. What it is worth stands under Evaluation."
+    )
+
+
+def _details(evidence: Evidence, arm: str) -> dict[str, str]:
+    model, said = evidence.models.get(arm), declared(evidence)
+    start = "nothing: from scratch"
+    if view.from_stock(evidence, arm):
+        start = view.label(evidence, "stock")
+    elif model is None or model.role == "continued":
+        start = "a pretrained model that the recipe names"
+    return {
+        "Developed by": NOT_STATED,
+        "Model type": "decoder-only transformer that predicts the next token",
+        "Role": model.role if model else NOT_MEASURED,
+        "Languages": NOT_MEASURED,
+        "Licence": said.model_licence or "not stated: decide before you pass it on",
+        "Trained from": start,
+        "Parameters": words.count(model.parameters) if model else NOT_MEASURED,
+        "Vocabulary": words.count(model.vocabulary) if model else NOT_MEASURED,
+        "Weights, sha256": (model.sha256 if model else None) or NOT_MEASURED,
+    }
+
+
+def _procedure(evidence: Evidence, arm: str, training: Mapping[str, Any]) -> dict[str, str]:
+    cost = view.cost(evidence, arm)
+    settings = ("optimizer", "learning_rate", "batch_tokens", "context", "precision", "seed",
+                "steps", "best_step", "tokens_per_second")  # fmt: skip
+    return {
+        "Objective": "cross-entropy of the next token",
+        "Training tokens": words.count(cost.tokens) if cost else NOT_MEASURED,
+        "Epochs": f"{cost.epochs:.2f}" if cost else NOT_MEASURED,
+        "Training FLOPs": f"{cost.flops:.2e}" if cost else NOT_MEASURED,
+        "Training time": words.duration(cost.seconds) if cost else NOT_MEASURED,
+        **{words.capital(s.replace("_", " ")): _setting(training.get(s)) for s in settings},
+    }
+
+
+def _setting(value: Any) -> str:
+    if value is None or isinstance(value, str):
+        return value or "not recorded"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
+
+
+def _scores(evidence: Evidence, arm: str) -> dict[str, str]:
+    found = {}
+    for split in view.splits(evidence) or ["held out"]:
+        row = view.loss(evidence, arm, split)
+        found[f"Bits per byte, {split}"] = NOT_MEASURED if row is None else (
+            f"{row.bits_per_byte:.4f} (95 % interval {row.ci95[0]:.4f} to {row.ci95[1]:.4f})"
+        )  # fmt: skip
+    return found
+
+
+def _impact(evidence: Evidence, arm: str) -> dict[str, str]:
+    cost = view.cost(evidence, arm)
+    money = f"{cost.money:.2f} {cost.currency}" if cost and cost.money is not None else NOT_MEASURED
+    return {
+        "Machine": words.machine(evidence),
+        "Time": words.duration(cost.seconds) if cost else NOT_MEASURED,
+        "Energy, kWh": words.energy(cost),
+        "Carbon emitted": NOT_MEASURED,
+        "Money": money,
+    }
+
+
+def _more(evidence: Evidence, notes: list[str]) -> dict[str, str]:
+    return {
+        "Notes": "; ".join(notes) or "none",
+        "To do it again": evidence.command,
+        "Where data and software come from": "report/provenance.md and report/bom.cdx.json",
+        "Citation": NOT_STATED,
+        "Contact": NOT_STATED,
+    }
+
+
+def _worth(evidence: Evidence, arm: str) -> list[str]:
+    certainty, takes = words.verdict(evidence)[3], would_take(evidence, arm)
+    return [*_comparison(evidence, arm), certainty, *further(evidence, arm), *filter(None, [takes])]
+
+
+def _comparison(evidence: Evidence, arm: str) -> list[str]:
+    split, best = view.main_split(evidence), view.best_baseline(evidence)
+    rivals = ["stock"] if view.has_stock(evidence) else []
+    rivals += [best.model] if best else []
+    if view.loss(evidence, arm, split) is None or not rivals:
+        return [f"Compared with other models: {NOT_MEASURED}."]
+    return [words.against(evidence, arm, rival, split) for rival in rivals]
+
+
+def _probed(evidence: Evidence, arm: str) -> str:
+    rows = {row.features: row for row in evidence.probe}
+    if arm not in rows:
+        return f"how good they are was {NOT_MEASURED}"
+    found = [f"{words.percent(rows[arm].accuracy)} right in naming a passage's section"]
+    if "TF-IDF" in rows:
+        found.append(f"a bag of words {words.percent(rows['TF-IDF'].accuracy)}")
+    return escape(", ".join(found))

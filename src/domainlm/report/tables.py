@@ -1,0 +1,338 @@
+"""The tables of the report: rows of text, each from one part of the evidence."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from domainlm.evaluation.evidence import Evidence, Interval, Slice
+from domainlm.report import view, words
+
+SECTIONS = 20  # rows of a table of slices at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of text: the first cell of a row is its header, `numeric` columns stand right."""
+
+    caption: str
+    key: str  # where its figures stand in evidence.json
+    heads: list[str]
+    rows: list[list[str]]
+    numeric: frozenset[int] = frozenset()
+
+
+def _table(
+    caption: str, key: str, heads: Sequence[str], rows: list[list[str]], text: int = 1
+) -> Table:
+    """A table whose first `text` columns are words and whose others are numbers."""
+    return Table(caption, key, list(heads), rows, frozenset(range(text, len(heads))))
+
+
+def _between(ends: Interval, form: str = ".3f") -> str:
+    return f"{ends[0]:{form}} to {ends[1]:{form}}"
+
+
+def _shares(ends: Interval) -> str:
+    return " to ".join(map(words.percent, ends))
+
+
+def loss(evidence: Evidence) -> Table:
+    """Every model and baseline on every split, best first."""
+    rows = [
+        [view.label(evidence, r.model), r.split, f"{r.bits_per_byte:.4f}",
+         f"{r.ci95[0]:.4f} to {r.ci95[1]:.4f}", words.count(r.documents), words.count(r.groups),
+         words.count(r.bytes), words.count(r.tokens) if r.tokens is not None else "none"]
+        for split in view.splits(evidence)
+        for r in view.losses(evidence, split)
+    ]  # fmt: skip
+    nouns = view.nouns(evidence)
+    heads = ["Model", "Split", "Bits per byte", "95 % interval", nouns.documents.capitalize()]
+    heads += [nouns.groups.capitalize(), "Bytes", "Tokens"]
+    numbers = frozenset({2, 3, 4, 5, 6, 7})
+    return Table("Bits per byte of held-out text, best first", "loss", heads, rows, numbers)
+
+
+def gaps(evidence: Evidence) -> Table:
+    """The paired differences."""
+    rows = []
+    for r in sorted(evidence.gaps, key=lambda r: (r.split != "unseen", r.split, r.bits_per_byte)):
+        other = view.loss(evidence, r.b, r.split)
+        base = other.bits_per_byte if other else 0.0
+        better = "better" if r.bits_per_byte < 0 else "worse"
+        rows.append([
+            view.short_label(evidence, r.a), view.short_label(evidence, r.b), r.split,
+            f"{r.bits_per_byte:+.4f}", f"{r.ci95[0]:+.4f} to {r.ci95[1]:+.4f}",
+            words.fewer_bits(base, base + r.bits_per_byte), f"{r.wins:,} of {r.groups:,}",
+            _p(r.p_value),
+            better if words.shown(r) else f"{better}, not sure" if words.apart(r) else "not shown",
+        ])  # fmt: skip
+    heads = ["First", "Second", "Split", "Bits per byte", "95 % interval", "Per cent"]
+    heads += ["First ahead", "p", "First is"]
+    caption = "Paired differences, first minus second: negative means that the first is better"
+    return Table(caption, "gaps", heads, rows, frozenset({3, 4, 5, 6, 7}))
+
+
+def slices(evidence: Evidence) -> list[Table]:
+    """A slice a row and a model a column, without compressors: by section first, then the others.
+
+    Of the first split that has any. A slice that is all of the split says nothing new.
+    """
+    models = [name for name, model in evidence.models.items() if model.role != "baseline"]
+    whole = {(r.model, r.split): r.documents for r in evidence.loss}
+    measured = [
+        r
+        for r in evidence.slices
+        if r.model in models and (r.by == "kind" or r.documents != whole.get((r.model, r.split)))
+    ]
+    split = next((s for s in view.splits(evidence) if any(r.split == s for r in measured)), None)
+    cuts = (_sliced(evidence, [r for r in measured if (r.split, r.by) == (split, by)], models)
+            for by in words.BY)  # fmt: skip
+    return [table for table in cuts if table.rows]
+
+
+def _sliced(evidence: Evidence, part: Sequence[Slice], models: Sequence[str]) -> Table:
+    found: dict[str, dict[str, Slice]] = {}
+    for r in part:
+        found.setdefault(r.value, {})[r.model] = r
+    size = {value: next(iter(by.values())) for value, by in found.items()}
+    most = sorted(size, key=lambda value: -size[value].documents)[:SECTIONS]
+    rows = [
+        [words.slice_label(part[0].by, view.one_line(value)), words.count(size[value].documents),
+         words.count(size[value].groups),
+         *(_slice(by[name]) if name in by else words.NOT_MEASURED for name in models)]
+        for value, by in found.items() if value in most
+    ]  # fmt: skip
+    nouns = view.nouns(evidence)
+    caption = words.BY[part[0].by] if part else ""
+    caption += f", on {words.split_words(evidence, part[0].split)}" if part else ""
+    caption += ": bits per byte and 95 % interval"
+    caption += f"; the {SECTIONS} most frequent" if len(size) > SECTIONS else ""
+    heads = [part[0].by.capitalize() if part else "", nouns.documents.capitalize()]
+    heads += [nouns.groups.capitalize(), *(view.short_label(evidence, n) for n in models)]
+    return _table(caption, "slices", heads, rows)
+
+
+def _slice(row: Slice) -> str:
+    return f"{row.bits_per_byte:.3f}" + (f" ({_between(row.ci95)})" if row.ci95 else "")
+
+
+def slice_gaps(evidence: Evidence) -> Table | None:
+    """The differences that the charts of slices show, with their p values."""
+    rows = [r for part in view.slice_gaps(evidence).values() for r in part]
+    if not rows:
+        return None
+    a, b = (view.short_label(evidence, name) for name in (rows[0].a, rows[0].b))
+    cells = [
+        [words.slice_label(r.by, view.one_line(r.value)), r.by, words.count(r.documents),
+         words.count(r.groups), f"{r.bits_per_byte:+.4f}",
+         _between(r.ci95, "+.4f") if r.ci95 else "one group", _p(r.p_value), _p(r.p_holm)]
+        for r in rows
+    ]  # fmt: skip
+    nouns = view.nouns(evidence)
+    heads = ["Slice", "By", nouns.documents.capitalize(), nouns.groups.capitalize()]
+    heads += ["Bits per byte", "95 % interval", "p", "p, corrected (Holm)"]
+    caption = f"{a} minus {b}, slice by slice: negative means that the first is better"
+    return _table(caption, "slice_gaps", heads, cells, text=2)
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
+
+
+def windows(evidence: Evidence) -> Table | None:
+    """The losses at other windows."""
+    rows = [
+        [view.label(evidence, r.model), r.split, window_words(r.window, r.stride),
+         words.count(r.context_bytes) if r.context_bytes else "any", f"{r.bits_per_byte:.4f}",
+         _between(r.ci95, ".4f"), words.count(r.documents), words.count(r.groups)]
+        for r in evidence.windows
+    ]  # fmt: skip
+    nouns = view.nouns(evidence)
+    heads = ["Model", "Split", "Window", "Its bytes", "Bits per byte", "95 % interval"]
+    heads += [nouns.documents.capitalize(), nouns.groups.capitalize()]
+    caption = "The same with other windows, on the first texts of each split alone"
+    return _table(caption, "windows", heads, rows, text=3) if rows else None
+
+
+def probes(evidence: Evidence) -> list[Table]:
+    """A table a task: features by labels a class, a bag of words first."""
+    found = []
+    for task, by in view.probes(evidence).items():
+        sizes = sorted({r.labels_per_class for rows in by.values() for r in rows})
+        rows = []
+        for name, part in by.items():
+            of = {r.labels_per_class: r for r in part}
+            cells = [words.percent(of[n].accuracy) if n in of else "" for n in sizes]
+            rows.append([_features(evidence, name), *cells, _shares(part[-1].ci95),
+                         f"{part[-1].macro_f1:.3f}"])  # fmt: skip
+        last = next(iter(by.values()))[-1]
+        heads = ["Features", *(f"{n:,} a class" for n in sizes), "95 % interval", "Macro-F1"]
+        if len(sizes) > 1:
+            heads[-2:] = [f"{head} at {sizes[-1]:,}" for head in heads[-2:]]
+        caption = (
+            f"{words.capital(view.one_line(task))}: accuracy; {len(last.labels)} labels, "
+            f"{last.test_passages:,} passages to answer, up to {last.train_passages:,} to learn "
+            f"from; always the commonest label: {words.percent(last.majority)}"
+        )
+        found.append(_table(caption, "probe", heads, rows))
+    return found
+
+
+def _features(evidence: Evidence, name: str) -> str:
+    return "TF-IDF, a bag of words" if name == "TF-IDF" else view.label(evidence, name)
+
+
+def choices(evidence: Evidence) -> list[Table]:
+    """Questions with one right answer, a table a task; the overlap of words first."""
+    found = []
+    for task in dict.fromkeys(r.task for r in evidence.choices):
+        part = [r for r in evidence.choices if r.task == task]
+        part.sort(key=lambda r: (r.scorer in evidence.models, -r.accuracy))
+        rows = [
+            [view.label(evidence, r.scorer), words.percent(r.accuracy), _shares(r.ci95),
+             words.percent(r.chance), words.count(r.questions), words.count(r.groups)]
+            for r in part
+        ]  # fmt: skip
+        heads = ["Who answers", "Right", "95 % interval", "By chance", "Questions"]
+        heads += [view.nouns(evidence).groups.capitalize()]
+        caption = f"{words.capital(task)}: questions with one right answer, without any training"
+        found.append(_table(caption, "choices", heads, rows))
+    return found
+
+
+def retrieval(evidence: Evidence) -> Table | None:
+    """Passages found by a passage; the overlap of words first."""
+    part = sorted(evidence.retrieval, key=lambda r: (r.scorer in evidence.models, -r.ndcg10))
+    rows = [
+        [view.label(evidence, r.scorer), f"{r.ndcg10:.3f}", _between(r.ci95), f"{r.mrr:.3f}",
+         words.count(r.queries), words.count(r.candidates), words.count(r.groups)]
+        for r in part
+    ]  # fmt: skip
+    nouns = view.nouns(evidence)
+    heads = ["Who searches", "nDCG@10", "95 % interval", "MRR", "Queries", "Candidates"]
+    heads += [nouns.groups.capitalize()]
+    caption = f"Passages of the same section by other {nouns.groups}, found by a passage"
+    return _table(caption, "retrieval", heads, rows) if rows else None
+
+
+def memorization(evidence: Evidence) -> Table | None:
+    """Passages that a model completes word for word, by their copies in train."""
+    rows = [
+        [view.label(evidence, r.model), "0 (held out)" if r.copies == "0" else r.copies,
+         words.count(r.windows), words.count(r.exact), words.percent(r.rate), _shares(r.ci95)]
+        for r in evidence.memorization
+    ]  # fmt: skip
+    heads = ["Model", "Copies in train", "Passages", "Completed", "Share", "95 % interval"]
+    caption = "After 50 tokens of a passage, the next 50 word for word, by copies in train"
+    return _table(caption, "memorization", heads, rows, text=2) if rows else None
+
+
+def personal(evidence: Evidence) -> Table | None:
+    """Personal data in generations."""
+    rows = [
+        [view.label(evidence, r.model), view.one_line(r.kind), words.count(r.generations),
+         words.count(r.found), words.count(r.in_train)]
+        for r in evidence.personal
+    ]  # fmt: skip
+    heads = ["Model", "Kind", "Continuations", "Found", "Of these in train"]
+    caption = "Personal data and secrets in what the models wrote"
+    return _table(caption, "personal", heads, rows, text=2) if rows else None
+
+
+def corpus(evidence: Evidence) -> Table:
+    """The ledger."""
+    c, nouns = evidence.corpus, view.nouns(evidence)
+
+    def row(name: str, number: int, size: int, groups: str = "") -> list[str]:
+        return [name, words.count(number), groups, words.size(size)]
+
+    rows = [row("Input files", c.files, c.bytes)]
+    rows += [
+        row(f"Skipped: {reason}", counts.get("files", 0), counts.get("bytes", 0))
+        for reason, counts in c.skipped.items()
+    ]
+    rows += [row(f"Lines out: {rule}", n["lines"], n["bytes"]) for rule, n in c.lines.items()]
+    rows += [row(f"Dropped: {why}", n["documents"], n["bytes"]) for why, n in c.dropped.items()]
+    rows += [row("Dropped: duplicates", c.duplicates, c.duplicate_bytes)]
+    if near := c.near_duplicates.get("documents"):
+        rows += [row("Dropped of train: near-duplicates", near, c.near_duplicates["bytes"])]
+    if again := c.paragraphs.get("paragraphs"):
+        rows += [row("Dropped of train: paragraphs seen before", again, c.paragraphs["bytes"])]
+    rows += [row(f"Kept: {nouns.documents}", c.documents, c.text_bytes, words.count(c.groups))]
+    rows += [
+        row(f"Split: {name}", s.get("documents", 0), s.get("bytes", 0), f"{s.get('groups', 0):,}")
+        for name, s in c.splits.items()
+    ]
+    heads = ["Part", "Number", nouns.groups.capitalize(), "Size"]
+    return Table("What was kept and what was dropped", "corpus", heads, rows, frozenset({1, 2, 3}))
+
+
+ORDER = ("unseen", "seen", "random")
+
+
+def audit(evidence: Evidence) -> Table | None:
+    """How much of each split stands in train, beside a split by chance."""
+    found = evidence.corpus.audit
+    if found is None or not found.splits:
+        return None
+    rows = [
+        ["random, for comparison" if name == "random" else name, f"{o.documents:,}",
+         f"{o.groups:,}", *(words.percent(x) for x in (o.median, o.p90, o.max)),
+         f"{o.over:,}" if name == "unseen" else ""]
+        for name, o in sorted(found.splits.items(), key=lambda row: ORDER.index(row[0]))
+    ]  # fmt: skip
+    heads = ["Split", view.nouns(evidence).documents.capitalize()]
+    heads += [view.nouns(evidence).groups.capitalize(), "Median", "90th percentile", "Most"]
+    heads += [f"Above {words.percent(found.limit)}"]
+    caption = f"How much of held-out text stands in train: share of its {found.n}-grams of words"
+    return Table(caption, "corpus.audit", heads, rows, frozenset({1, 2, 3, 4, 5, 6}))
+
+
+def cost(evidence: Evidence) -> Table:
+    """What each arm took."""
+    rows = [
+        [view.label(evidence, r.model), words.duration(r.seconds), words.count(r.tokens),
+         f"{r.epochs:.2f}", f"{r.flops:.2e}", words.energy(r),
+         f"{r.money:,.2f} {r.currency}" if r.money is not None else words.NOT_MEASURED]
+        for r in evidence.cost
+    ]  # fmt: skip
+    heads = ["Model", "Time", "Tokens", "Epochs", "Training FLOPs", "Energy in kWh", "Money"]
+    return Table("What training took", "cost", heads, rows, frozenset({1, 2, 3, 4, 5, 6}))
+
+
+def models(evidence: Evidence) -> Table:
+    """Who was measured."""
+    rows = [
+        [view.label(evidence, name), m.role, f"{m.parameters:,}" if m.parameters else "none",
+         f"{m.vocabulary:,}" if m.vocabulary else "none", window_words(m.window, m.stride),
+         m.source, m.sha256[:16] if m.sha256 else "none", "; ".join(m.notes) or "none"]
+        for name, m in evidence.models.items()
+    ]  # fmt: skip
+    heads = ["Model", "Role", "Parameters", "Vocabulary", "Window", "Source", "SHA-256", "Notes"]
+    return Table("Who was measured", "models", heads, rows, frozenset({2, 3}))
+
+
+def window_words(window: int | None, stride: int | None) -> str:
+    """A window in words; compressors have none."""
+    if window is None:
+        return "none"
+    return f"{window:,} tokens" + (f", stride {stride:,}" if stride else "")
+
+
+def hashes(evidence: Evidence) -> Table:
+    """What makes two runs comparable."""
+    rows = [
+        ["Held-out spans", "held_out_sha256", evidence.held_out_sha256],
+        ["Prompts, frozen before training", "samples.prompts_sha256",
+         evidence.samples.prompts_sha256],
+        *([f"Weights: {view.label(evidence, name)}", "models", m.sha256]
+          for name, m in evidence.models.items() if m.sha256),
+        *([["Merkle root of corpus, tokens and models", "corpus.merkle_root", root]]
+          if (root := evidence.corpus.merkle_root) else []),
+    ]  # fmt: skip
+    return Table("What was measured, by its hash", "", ["What", "Key", "SHA-256"], rows)
+
+
+def machine(evidence: Evidence) -> Table:
+    """Machine and versions."""
+    rows = [[k, v] for k, v in evidence.environment.items()]
+    return Table("Machine and versions", "environment", ["What", "Value"], rows)
