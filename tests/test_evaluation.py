@@ -349,7 +349,7 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
         (m, s) for m in names for s in ("seen", "unseen")
     }
     assert any("invented" in n for n in found.notices)
-    assert any("6 in seen, 6 in unseen" in n for n in found.notices)
+    assert any("6 in seen: about 84%; 6 in unseen: about 84%" in n for n in found.notices)
     assert found.cost[0].model == "scratch"
     assert [p.step for p in found.curves] == [1, 1]
     assert [p.features for p in found.probe] == ["TF-IDF", "stock", "scratch", "continued"]
@@ -394,7 +394,12 @@ def test_stage_without_stock_and_unseen(tmp_path: Path) -> None:
     found = carry_out(run)
     assert list(found.models) == ["scratch", *baselines.NAMES]  # continued needs the stock model
     notices = " ".join(found.notices)
-    for words in ("No stock model", "continued was not trained", "never trained on", "(1 in seen)"):
+    for words in (
+        "No stock model",
+        "continued was not trained",
+        "never trained on",
+        "1 in seen: about 0%",
+    ):
         assert words in notices
     assert "retrieval" in notices
     assert found.probe == []

@@ -359,4 +359,4 @@ def test_the_root_of_the_evidence_tells_a_manifest_that_was_made_to_fit(run_fold
                 output |= {"sha256": sha256_file(file), "bytes": file.stat().st_size}
     write_json(root / "manifest.json", manifest)
     done = domainlm("verify", "runs/small", cwd=run_folder, code=4)
-    assert done.stdout == "manifest.json: its Merkle root is not that of the evidence\n"
+    assert "manifest.json: its Merkle root is not that of the evidence\n" in done.stdout

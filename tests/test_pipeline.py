@@ -25,8 +25,9 @@ def without_times(evidence: dict[str, Any]) -> dict[str, Any]:
     for row in evidence["cost"]:
         for key in ("seconds", "kwh", "kwh_method", "money"):
             row.pop(key)
-    for point in evidence["curves"]:
+    for point in (*evidence["curves"], *evidence["quality"]):
         point.pop("seconds")
+    evidence["crossings"] = [r for r in evidence["crossings"] if r["by"] == "flops"]
     evidence.pop("environment")
     evidence.pop("command")
     evidence.pop("name")

@@ -318,6 +318,25 @@ def test_sigterm_saves_and_the_same_command_goes_on(
     assert not (root / "checkpoints" / "scratch").exists()
 
 
+def test_a_signal_in_the_last_validation_is_not_lost(
+    home: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, real = new_run(home, tmp_path / "run"), loop.Trainer.validate
+
+    def validate(self: Any) -> float | None:
+        if self.step == self.plan.steps:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self)
+
+    monkeypatch.setattr(loop.Trainer, "validate", validate)
+    with pytest.raises(DomainLMError, match="the same command goes on"):
+        loop.train(root, scratch(home))
+    monkeypatch.undo()
+    loop.train(root, scratch(home))
+    assert weights(root) == weights(whole)
+    assert log_of(root) == log_of(whole)
+
+
 def kill_at_random(root: Path, arguments: Arguments) -> None:
     """Train in a process that is killed some time after a random one of its steps."""
     seed = secrets.randbits(32)

@@ -619,11 +619,13 @@ def test_any_text_gives_embeddings(ids: list[int], width: int) -> None:
 
 
 def test_association_by_hand() -> None:
-    found = spectral.association(np.array([0, 1, 0, 1, 2]), 4).toarray()
+    found = spectral.association(np.array([0, 1, 0, 1, 2]), 4).to_dense().numpy()
     # Pairs one apart: 01 three times, 12 once; two apart, counted half: 00, 11, 02, in both orders.
     counts = np.array([[1, 3, 0.5], [3, 1, 1], [0.5, 1, 0]])
-    own = counts.sum(1)
-    smooth = own**0.75 / (own**0.75).sum()
-    expected = np.log(np.where(counts, counts / own[:, None] / smooth, 1))
-    assert found[:3, :3] == pytest.approx(np.maximum(expected, 0))
+    share = counts.sum(1) / counts.sum()
+    smooth = share**0.75 / (share**0.75).sum()
+    each = np.sqrt(share * smooth)
+    expected = np.log(np.where(counts, counts / counts.sum() / each[:, None] / each, 1))
+    assert found[:3, :3] == pytest.approx(np.maximum(expected, 0), abs=1e-6)
+    assert np.array_equal(found, found.T)
     assert not found[3].any()

@@ -402,8 +402,9 @@ def score(job: Job, folder: Path) -> Iterator[Row]:
     work.sort(key=lambda w: w.begin - w.end)
     nats = np.zeros(len(rows))
     for first in range(0, len(work), 16):
-        losses, owners = evaluation_loss._score(model, rows, work[first : first + 16], separator)
-        np.add.at(nats, owners, losses)
+        part = work[first : first + 16]
+        owners = np.repeat([w.text for w in part], [w.end - w.first for w in part])
+        np.add.at(nats, owners, evaluation_loss._score(model, rows, part, separator))
     yield {
         "bits_per_byte": round(float(nats.sum() / math.log(2) / held_out["bytes"].sum()), 4),
         "window": window,

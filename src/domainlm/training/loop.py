@@ -134,7 +134,8 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
                 pause = max(CHECKPOINT_SECONDS, 20 * (saved - began))
-        if stopped:
+        # A signal in the last step stops too, or Ctrl-C would be lost: the next run exports at once.
+        if distributed.any_of(stopped or stop.is_set()):
             self.look()
             path = self.save()
             raise DomainLMError(

@@ -2,24 +2,22 @@
 
 A model that reads less than a token for each weight of its token table learns little of the rare
 ids; counting them takes seconds. The factors of the positive pointwise mutual information of
-neighbours are word vectors as good as learnt ones (Levy and Goldberg 2014), here with the
-neighbour's frequency to the power 3/4 and the root of the singular values (Levy, Goldberg and
-Dagan 2015). Dimensions in which an id is unlike itself (left is minus right) are dropped: table
-and head are one matrix.
+neighbours are word vectors as good as learnt ones (Levy and Goldberg 2014), here with frequencies
+smoothed by the power 3/4 and the root of the eigenvalues (Levy, Goldberg and Dagan 2015). Table
+and head are one matrix, so what is wanted is its product with itself: negative eigenvalues, of ids
+that are unlike themselves, are left out.
 """
 
-from typing import TYPE_CHECKING
+import warnings
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from scipy import sparse
-
 REACH = 2  # ids between which a pair counts; the farther one half
 SMOOTHED = 0.75
+MORE, ROUNDS = 8, 4  # dimensions and products more than asked for (Halko et al. 2011)
 
 
 def embeddings(
@@ -30,38 +28,58 @@ def embeddings(
     `ids` (tokens,) are text in its order. Ids without a neighbour to tell them by get random rows,
     and the axes are turned at random, so that none is special.
     """
-    from sklearn.utils.extmath import randomized_svd
-
     generator = torch.Generator().manual_seed(seed)
-    table = deviation * torch.randn(vocabulary, width, generator=generator)
-    likeness = association(ids, vocabulary)
-    rank = min(width, vocabulary - 1)
-    if not likeness.nnz:
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    table = deviation * random(vocabulary, width)
+    with warnings.catch_warnings():  # torch calls CSR a beta; products of COO are five times slower
+        warnings.simplefilter("ignore")
+        likeness = association(ids, vocabulary).to_sparse_csr()
+    if not likeness.values().numel():
         return table
-    left, values, right = randomized_svd(likeness, rank, n_iter=4, random_state=seed)
-    factors = torch.from_numpy((left + right.T) * np.sqrt(values)).float()
+    basis = random(vocabulary, min(width + MORE, vocabulary))
+    for _ in range(ROUNDS):
+        basis = torch.linalg.qr(likeness @ basis).Q
+    values, vectors = torch.linalg.eigh(basis.T @ (likeness @ basis))  # smallest first
+    factors = basis @ vectors * values.clamp(min=0).sqrt()
+    factors = factors[:, -width:]
     norms = factors.norm(dim=1)
     known = norms > 1e-6 * norms.max()  # others are rounding errors
-    factors *= deviation / factors[known].square().mean().sqrt()
-    turned = torch.linalg.qr(torch.randn(width, width, generator=generator)).Q[:rank]
-    table[known] = factors[known] @ turned * (width / rank) ** 0.5
+    if not known.any():
+        return table
+    turned = torch.linalg.qr(random(width, width)).Q[: factors.size(1)]
+    rows = factors[known] @ turned
+    table[known] = rows * (deviation / rows.square().mean().sqrt())
     return table
 
 
-def association(ids: npt.NDArray[np.int64], vocabulary: int) -> "sparse.csr_matrix":
-    """Positive pointwise mutual information of ids at most `REACH` apart, in either order."""
-    from scipy import sparse
+def association(ids: npt.NDArray[np.int64], vocabulary: int) -> Tensor:
+    """Positive pointwise mutual information of ids at most `REACH` apart, in either order.
 
-    pairs = sparse.csr_matrix((vocabulary, vocabulary))
+    Sparse, symmetric, float32 of shape (vocabulary, vocabulary).
+    """
+    keys, weights = [np.zeros(0, np.int64)], [np.zeros(0)]
     for distance in range(1, REACH + 1):
-        keys, counts = np.unique(ids[:-distance] * vocabulary + ids[distance:], return_counts=True)
-        places = np.divmod(keys, vocabulary)
-        pairs += sparse.csr_matrix((counts / distance, places), shape=pairs.shape)
-    pairs = (pairs + pairs.T).tocoo()
-    own = np.bincount(pairs.row, pairs.data, vocabulary)
-    smooth = own**SMOOTHED / max(1.0, float((own**SMOOTHED).sum()))
-    information = np.log(pairs.data / (own[pairs.row] * smooth[pairs.col]))
+        pairs, counts = np.unique(ids[:-distance] * vocabulary + ids[distance:], return_counts=True)
+        before, after = np.divmod(pairs, vocabulary)
+        keys += [pairs, after * vocabulary + before]
+        weights += [counts / distance] * 2
+    pairs, inverse = np.unique(np.concatenate(keys), return_inverse=True)
+    weight = np.bincount(inverse, np.concatenate(weights), len(pairs))
+    rows, columns = np.divmod(pairs, vocabulary)
+    own = np.bincount(rows, weight, vocabulary)
+    share = own / max(1e-300, own.sum())
+    smooth = share**SMOOTHED / max(1e-300, (share**SMOOTHED).sum())
+    with np.errstate(divide="ignore"):
+        expected = (np.log(share) + np.log(smooth)) / 2
+    information = np.log(weight / max(1e-300, own.sum())) - expected[rows] - expected[columns]
     kept = information > 0
-    return sparse.csr_matrix(
-        (information[kept], (pairs.row[kept], pairs.col[kept])), shape=pairs.shape
+    return torch.sparse_coo_tensor(
+        torch.from_numpy(np.stack([rows[kept], columns[kept]])),
+        torch.from_numpy(information[kept].astype(np.float32)),
+        (vocabulary, vocabulary),
+        is_coalesced=True,
+        check_invariants=False,
     )
