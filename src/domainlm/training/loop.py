@@ -134,7 +134,7 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
                 pause = max(CHECKPOINT_SECONDS, 20 * (saved - began))
-        # A signal in the last step stops too, or Ctrl-C would be lost: the next run exports at once.
+        # A signal in the last step stops too, or Ctrl-C were lost: the next run exports at once.
         if distributed.any_of(stopped or stop.is_set()):
             self.look()
             path = self.save()
