@@ -156,6 +156,8 @@ def test_an_interrupt_stops_without_a_traceback(finished: Path, tmp_path: Path) 
     process = subprocess.Popen(
         command("run", str(finished / "small.toml"), "--offline"),
         cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        # A shell that starts jobs in the background has them ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     wait_for(tmp_path / "runs" / "small", "training", process)
     process.send_signal(signal.SIGINT)
