@@ -17,7 +17,7 @@ from pathlib import Path
 from domainlm import pretrained
 from domainlm.artifacts import read_json, write_json
 from domainlm.evaluation import evidence, loss, models, spans
-from domainlm.evaluation.assemble import SPANS
+from domainlm.evaluation.deep import SPANS
 
 RESULT = Path(__file__).parent.parent / "results" / "evaluation-harness.json"
 

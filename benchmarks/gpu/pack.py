@@ -23,7 +23,8 @@ from domainlm.artifacts import atomic_write, read_json, sha256_file, write_json
 from domainlm.corpus import documents
 from domainlm.errors import DomainLMError
 from domainlm.evaluation import loss, models, spans
-from domainlm.evaluation.assemble import SEED, SPANS
+from domainlm.evaluation.deep import SPANS
+from domainlm.evaluation.tables import SEED
 from domainlm.recipe import Evaluate
 from domainlm.tokens.shards import SCHEMA_VERSION, open_shards, token_bytes
 

@@ -23,12 +23,11 @@ from domainlm.evaluation import (
     statistics,
     tables,
 )
+from domainlm.evaluation.deep import PARTS, SPANS
 from domainlm.evaluation.spans import Span, held_out_sha256, read_spans
 from domainlm.evaluation.tables import SEED, read_lines, write_documents, write_lines
 from domainlm.recipe import Gate, Recipe, validate
 
-PARTS = "evaluation/parts"
-SPANS = f"{PARTS}/spans.parquet"
 PASSAGES = f"{PARTS}/passages.json"
 PRIMER = f"{PARTS}/primer.txt"
 PROMPTS = "corpus/prompts.json"
@@ -181,10 +180,9 @@ def _seeds(recipe: Recipe, arms: Sequence[str]) -> list[list[str]]:
 
 
 def _gate(gate: Gate, gaps: Sequence[evidence.Gap]) -> evidence.Gate:
-    """The gap that the recipe limits, on `unseen` or else on the first split there is."""
-    found = [g for g in gaps if f"{g.a}-{g.b}" == gate.gap]
-    row = next((g for g in found if g.split == gate.split), None)
-    bits = None if row is None else row.bits_per_byte
+    """Whether the gap that the recipe limits is so; one that was not measured is not."""
+    named = {(f"{g.a}-{g.b}", g.split): g.bits_per_byte for g in gaps}
+    bits = named.get((gate.gap, gate.split))
     met = bits is not None and bits <= gate.max
     return evidence.Gate(**gate.model_dump(), bits_per_byte=bits, met=met)
 

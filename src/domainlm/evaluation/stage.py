@@ -24,8 +24,8 @@ from domainlm.evaluation import (
     spans,
     tables,
 )
-from domainlm.evaluation.assemble import PARTS, PASSAGES, PRIMER, PROMPTS, SEEDS, SPANS
-from domainlm.evaluation.deep import CHUNK
+from domainlm.evaluation.assemble import PASSAGES, PRIMER, PROMPTS, SEEDS
+from domainlm.evaluation.deep import CHUNK, PARTS, SPANS
 from domainlm.evaluation.tables import SEED
 from domainlm.recipe import dump
 
