@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from domainlm import __version__
-from domainlm.console import say
+from domainlm.console import clean, say
 from domainlm.errors import DIFFERENCE, GATE_UNMET, DomainLMError
 
 if TYPE_CHECKING:
@@ -214,13 +214,16 @@ def verify(
         differences = _trace(run, manifest, arm, split, token, as_json)
     else:
         differences = share_.differences(run)
+    count = len(manifest.output_hashes())
+    if as_json and token is None:
+        print(json.dumps({"files": count, "differences": differences}))
     for difference in differences:
-        print(difference, file=sys.stderr if as_json else sys.stdout)
+        print(clean(difference), file=sys.stderr if as_json else sys.stdout)
     if differences:
         say(f"{len(differences)} files are not what the manifest says", style="bold")
         raise typer.Exit(DIFFERENCE)
     if token is None:
-        say(f"{len(manifest.output_hashes())} files are what the manifest says")
+        say(f"{count} files are what the manifest says")
 
 
 def _trace(
@@ -247,7 +250,7 @@ def _trace(
     else:
         facts |= {"text": repr(found.text), "source": found.source or "not read"}
         for key, value in facts.items():
-            print(f"{key:14} {value}")
+            print(clean(f"{key:14} {value}"))
     known = manifest.output_hashes()
     files = (found.shard, found.table, f"{folder}/index.json", f"{folder}/tokenizer.json")
     return [

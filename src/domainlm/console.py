@@ -1,7 +1,9 @@
 """The talk: everything for people goes to stderr; progress bars only on a terminal."""
 
 import contextlib
+import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -9,19 +11,38 @@ from rich.control import Control
 from rich.markup import escape
 from rich.segment import ControlType
 
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])?")
+_BIDI = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f"}
+
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def clean(text: str) -> str:
+    """`text` without terminal escapes, control characters and direction overrides."""
+    text = _ANSI.sub("", text.replace("\r\n", "\n"))
+    return "".join(
+        c
+        for c in text
+        if c in "\n\t"
+        or (
+            unicodedata.category(c) not in {"Cc", "Cs"}
+            and c not in _BIDI
+            and ord(c) & 0xFFFE != 0xFFFE  # not a character, and not allowed in XML
+        )
+    )
+
+
 def say(text: str, style: str = "") -> None:
-    """Print a line for people. `text` is shown as it is, never read as markup."""
+    """Print a line for people. `text` is hostile: no markup and no terminal escape is obeyed."""
     console.control(Control((ControlType.ERASE_IN_LINE, 2)))  # a status; nothing elsewhere
-    console.print(escape(text), style=style or None)
+    console.print(escape(clean(text)), style=style or None)
 
 
 def status(text: str) -> None:
     """Show a line that the next one replaces; on a terminal only."""
     if console.is_terminal:
-        console.print(escape(text.ljust(console.width - 1)[: console.width - 1]), end="\r")
+        line = clean(text).ljust(console.width - 1)[: console.width - 1]
+        console.print(escape(line), end="\r")
 
 
 @contextlib.contextmanager
@@ -49,8 +70,8 @@ def progress(title: str, total: float, unit: str = "") -> Iterator[Callable[[flo
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(f"{title}", total=total, note=unit)
-            yield lambda done, note: bar.update(task, completed=done, note=note or unit)
+            task = bar.add_task(clean(title), total=total, note=unit)
+            yield lambda done, note: bar.update(task, completed=done, note=clean(note or unit))
         return
     began = last = time.monotonic()
 

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 
+from domainlm.console import clean
 from domainlm.evaluation.evidence import Evidence, Reading
 from domainlm.report import view
 from domainlm.report.numbers import chance
@@ -108,7 +109,7 @@ def block(reading: Reading, opening: int) -> Block:
     for start, end, nats, others in _parts(reading):
         told = ", ".join(f"{_shown(text)} {chance(-math.log(p))}" for text, p in others if p > 0)
         piece = Piece(
-            view.clean(reading.text[start:end]), level(nats), f"{chance(nats)} · likeliest: {told}"
+            clean(reading.text[start:end]), level(nats), f"{chance(nats)} · likeliest: {told}"
         )
         pieces[start >= opening].append(piece)
         if start >= opening:
@@ -122,7 +123,7 @@ def block(reading: Reading, opening: int) -> Block:
 
 def _shown(text: str) -> str:
     """A token in quotes, line ends made visible."""
-    return f"“{view.clean(text.replace(chr(10), '↵'))}”"
+    return f"“{clean(text.replace(chr(10), '↵'))}”"
 
 
 def word_nats(reading: Reading, opening: int) -> dict[tuple[int, int], float]:
@@ -145,8 +146,8 @@ def differences(first: Reading, second: Reading, opening: int) -> list[Word]:
     most = sorted(common, key=lambda place: -abs(a[place] - b[place]))[:SURPRISES]
     return [
         Word(
-            view.clean(first.text[start:end]),
-            view.clean(" ".join(first.text[:start].split()[-AROUND:])),
+            clean(first.text[start:end]),
+            clean(" ".join(first.text[:start].split()[-AROUND:])),
             (a[start, end], b[start, end]),
         )
         for start, end in sorted(most)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlm.artifacts import Manifest, read_json, sha256_json
+from domainlm.console import clean
 from domainlm.evaluation.copies import ANY
 from domainlm.evaluation.evidence import Evidence, Memorization
 from domainlm.report import inventory, view, words
@@ -56,7 +57,7 @@ def declared(evidence: Evidence) -> Declared:
 
 
 def _plain(value: Any) -> str:
-    return view.one_line(view.clean(str(value)))
+    return view.one_line(clean(str(value)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,13 +6,12 @@ once over everything before anything is drawn, and each output format escapes wh
 
 import dataclasses
 import json
-import re
 import tomllib
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from domainlm.console import clean
 from domainlm.evaluation.evidence import (
     Cost,
     CurvePoint,
@@ -27,23 +26,6 @@ from domainlm.evaluation.evidence import (
 
 SPLITS = ("unseen", "seen")  # in order of what they prove
 ARMS = ("scratch", "continued")
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]P^_X][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-_])?")
-_BIDI = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A)), "\u200e", "\u200f"}
-
-
-def clean(text: str) -> str:
-    """`text` without terminal escapes, control characters and direction overrides."""
-    text = _ANSI.sub("", text.replace("\r\n", "\n"))
-    return "".join(
-        c
-        for c in text
-        if c in "\n\t"
-        or (
-            unicodedata.category(c) not in {"Cc", "Cs"}
-            and c not in _BIDI
-            and ord(c) & 0xFFFE != 0xFFFE  # not a character, and not allowed in XML
-        )
-    )
 
 
 def one_line(text: str) -> str:
@@ -242,18 +224,13 @@ def slice_gaps(evidence: Evidence) -> dict[str, list[SliceGap]]:
     return {by: part for by, part in found.items() if len(part) > 1}  # one says nothing new
 
 
-def is_words(features: str) -> bool:
-    """True for a probe on words alone: the bag of words."""
-    return re.search("tf.?idf", features, re.IGNORECASE) is not None
-
-
 def probes(evidence: Evidence) -> dict[str, dict[str, list[Probe]]]:
     """Task -> features -> rows by labels a class; the bag of words first, then the best first."""
     found: dict[str, dict[str, list[Probe]]] = {}
     for row in sorted(evidence.probe, key=lambda r: r.labels_per_class):
         found.setdefault(row.task, {}).setdefault(row.features, []).append(row)
     return {
-        task: dict(sorted(by.items(), key=lambda e: (not is_words(e[0]), -e[1][-1].accuracy)))
+        task: dict(sorted(by.items(), key=lambda e: (e[0] != "TF-IDF", -e[1][-1].accuracy)))
         for task, by in found.items()
     }
 
