@@ -399,6 +399,23 @@ def test_openings_are_of_sections_without_doubts(tmp_path: Path) -> None:
     assert prompts.choose([path], 1, 1, False)[0]["source"] == "t1, Item 7"
 
 
+def test_of_filings_one_prompt_opens_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "d.parquet"
+    plain, rich = sectioned(1, ("Item 7", ())), sectioned(2, ("Item 7", ()))
+    rows_ = "\n".join(f"Segment {n} | {n},000 | {n + 1},000" for n in range(60))
+    told = f"The following table sets forth sales of our segments:\n\nName | 2021 | 2020\n{rows_}\n"
+    rich = dataclasses.replace(rich, text=f"{rich.text}\nAs before. {told}\nAfter it. {PROSE}")
+    documents.write(path, [plain, rich])
+    table, *classics = prompts.choose([path], 4, 1, True)[2:]
+    assert table["id"] == "table-1" and table["document_id"] == "d2"
+    assert table["text"] == told[: told.index("2020") + 4]
+    assert table["true_text"].startswith("\nSegment 0 | 0,000 | 1,000")
+    assert len(classics) == 2 and not any("table" in row["text"] for row in classics)
+    documents.write(path, [plain])
+    assert [row["source"] for row in prompts.choose([path], 4, 1, True)][1:] == ["classic"] * 3
+    assert prompts.choose([path], 0, 1, True) == []
+
+
 def test_openings_take_turns_by_frequency(tmp_path: Path) -> None:
     path = tmp_path / "d.parquet"
     labels = [(f"Title {n}", "Costs", "Zeal", "Aims") for n in range(9)]

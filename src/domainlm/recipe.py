@@ -247,7 +247,7 @@ class Evaluate(Part):
     documents: int = Field(200, ge=1, description="at most so many held-out documents a split")
     bytes: int = Field(8192, ge=0, description="of each, one span placed by hash; 0: all of it")
     window: int = Field(1024, ge=16, description="tokens of context (or the model's own, if less)")
-    prompts: int = Field(8, ge=1, description="openings that every model continues")
+    prompts: int = Field(8, ge=0, description="openings that every model continues; 0: none")
     generate: int = Field(100, ge=1, description="tokens a continuation")
     temperature: float = Field(0.8, gt=0, description="sampling temperature")
     passages: int = Field(320, ge=0, description="passages of the probe; 0: no probe")

@@ -4,7 +4,8 @@ The rule: held-out documents in the order of their hashes, `unseen` before `seen
 group; where there are sections, labels take turns: certain items of filings, else the labels that
 most held-out documents have. A section with a flag opens nothing. The prompt is the first 240
 characters of the section (or document), cut at white space; the 700 after it are what the author
-really wrote. For filings the three classic openings follow.
+really wrote. For filings follow a sentence that announces a table, with the table's first line, and
+the classic openings.
 """
 
 import re
@@ -24,10 +25,13 @@ CLASSIC = (
     "The following table sets forth our consolidated",
     "Management's Discussion and Analysis of Financial Condition",
 )
+TABLE = re.compile(r"[^.\s][^.\n]*\bfollowing table\b[^\n]*\n+[^|\n]+ \| [^\n]+(?=\n[^|\n]+ \| )")
 
 
 def choose(paths: Sequence[Path], count: int, seed: int, filings: bool) -> list[dict[str, Any]]:
     """`count` prompts (and the classics for filings) as rows of `corpus/prompts.json`."""
+    if not count:
+        return []
     held_out = []
     common: Counter[str] = Counter()  # label -> held-out documents that could open with it
     for d in documents.read(paths, HELD_OUT, text=False):
@@ -46,19 +50,13 @@ def choose(paths: Sequence[Path], count: int, seed: int, filings: bool) -> list[
     rows: list[dict[str, Any]] = []
     for document in chosen:
         label, start = _opening(document, len(rows), common)
-        text = document.text[start : start + PROMPT + TRUE]
-        cut = _space_before(text, PROMPT)
-        if len(rows) < count and cut > 60 and len(text) > cut + 200:
-            rows.append(
-                {
-                    "id": f"opening-{len(rows) + 1}",
-                    "text": text[:cut],
-                    "source": f"{document.title}{', ' if label else ''}{label}",
-                    "document_id": document.id,
-                    "true_text": text[cut : _space_before(text, len(text))],
-                }
-            )
+        if len(rows) < count and (opening := _cut(document, start, PROMPT, label)):
+            rows.append({"id": f"opening-{len(rows) + 1}", **opening})
     if filings:
+        tables = (_table(document) for document in chosen)
+        if table := next((row for row in tables if row), None):
+            rows.append({"id": "table-1", **table})
+        classics = [text for text in CLASSIC if not table or "table" not in text]
         rows += [
             {
                 "id": f"classic-{n}",
@@ -67,9 +65,32 @@ def choose(paths: Sequence[Path], count: int, seed: int, filings: bool) -> list[
                 "document_id": None,
                 "true_text": None,
             }
-            for n, text in enumerate(CLASSIC, 1)
+            for n, text in enumerate(classics, 1)
         ]
     return rows
+
+
+def _cut(document: Document, start: int, size: int, label: str) -> dict[str, Any] | None:
+    """A prompt of at most `size` characters from `start`, and what follows; None if too short."""
+    text = document.text[start : start + size + TRUE]
+    cut = _space_before(text, size)
+    if cut <= 60 or len(text) <= cut + 200:
+        return None
+    return {
+        "text": text[:cut],
+        "source": f"{document.title}{', ' if label else ''}{label}",
+        "document_id": document.id,
+        "true_text": text[cut : _space_before(text, len(text))],
+    }
+
+
+def _table(document: Document) -> dict[str, Any] | None:
+    """The document's first sentence that announces a table, with the table's first line."""
+    for found in TABLE.finditer(document.text):
+        size = found.end() - found.start()
+        if size <= 2 * PROMPT and (row := _cut(document, found.start(), size, "a table")):
+            return row
+    return None
 
 
 def _starts(document: Document) -> dict[str, int]:
