@@ -5,7 +5,6 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +14,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_limits
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from domainlm.artifacts import Run
 from domainlm.corpus import documents
-from domainlm.corpus.documents import Document, Section
+from domainlm.corpus.documents import Section
 from domainlm.errors import DomainLMError
 from domainlm.evaluation import baselines, loss, models, samples, spans, stage, tables
 from domainlm.evaluation.evidence import Evidence, load
-from evaluation_helpers import TOPICS, filings, make_run, prose, tiny
+from evaluation_helpers import KINDS, TOPICS, filings, make_run, prose, relabelled, tiny
 
-KINDS = ("gpt2", "llama", "qwen3", "lfm2", "nanochat")
+pytestmark = pytest.mark.usefixtures("one_thread")
 TEXTS = (
     "we may increase revenue in the year " * 30,
     "short",
     prose("a", 90),
     "Zürich – 東京 😀\n\n\t naïve " * 12,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tiny matrices on threads of a busy machine wait for each other far longer than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +82,8 @@ def test_batch_and_chunk_sizes_do_not_matter(
     one = loss.nats(model, tokenizer, TEXTS, 64, 32, separator, 1)
     monkeypatch.setattr(loss, "CHUNK", 5)
     shares: list[float] = []
-    many = loss.nats(model, tokenizer, TEXTS, 64, 32, separator, 50, shares.append)
-    assert [n for _, n in many] == pytest.approx([n for _, n in one], rel=1e-4 / 10)
+    many = loss.token_nats(model, tokenizer, TEXTS, 64, 32, separator, 50, shares.append)
+    assert [row.sum() for row in many] == pytest.approx([n for _, n in one], rel=1e-4 / 10)
     assert shares[-1] == 1.0
 
 
@@ -133,9 +121,9 @@ def test_separator_falls_back_to_the_configuration(tmp_path: Path) -> None:
     vocab = {"model": {"vocab": {"a": 0, "b": 1}}, "added_tokens": []}
     (tmp_path / "tokenizer.json").write_text(json.dumps(vocab))
     (tmp_path / "config.json").write_text('{"eos_token_id": [1, 0], "bos_token_id": 0}')
-    assert models.separator_id(tmp_path) == 1
-    (tmp_path / "config.json").write_text('{"eos_token_id": null, "bos_token_id": 0}')
     assert models.separator_id(tmp_path) == 0
+    (tmp_path / "config.json").write_text('{"eos_token_id": [1, 0], "bos_token_id": null}')
+    assert models.separator_id(tmp_path) == 1
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(DomainLMError, match="no token that separates"):
         models.separator_id(tmp_path)
@@ -309,12 +297,6 @@ def test_the_separator_is_never_drawn() -> None:
     drawn = {samples.draw(logits, forbidden, 0.8, n / 100) for n in range(100)}
     assert drawn == {1, 2}
     assert samples.draw(logits, forbidden, 0.8, 1.0) == 2
-
-
-def relabelled(
-    rows: list[Document], label: Callable[[Document, Section], Section]
-) -> list[Document]:
-    return [dataclasses.replace(d, sections=tuple(label(d, s) for s in d.sections)) for d in rows]
 
 
 def carry_out(run: Run) -> Evidence:

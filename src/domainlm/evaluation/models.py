@@ -1,11 +1,13 @@
 """The one door for every model, ours or stock: a Hugging Face folder, safetensors only."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import tokenizers
 
+from domainlm.artifacts import sha256_file
 from domainlm.errors import DomainLMError
 
 DOCUMENT_END = "<|endoftext|>"
@@ -39,6 +41,25 @@ def load(path: Path) -> tuple[Any, tokenizers.Tokenizer, int]:
         ) from error
     model = model.eval().requires_grad_(False).to(device)
     return model, plain_tokenizer(path), separator_id(path)
+
+
+def locate(root: Path, arguments: Mapping[str, Any]) -> tuple[Path, str]:
+    """Folder and weights' hash of the model that a task names; a stock model is looked for again.
+
+    Raises `DomainLMError` where that is not the one this run began with.
+    """
+    if "stock" not in arguments:
+        folder = root / "models" / arguments["name"]
+        return folder, sha256_file(folder / "model.safetensors")
+    from domainlm.pretrained import relocate
+
+    found = relocate(arguments["stock"], arguments["sha256"])
+    return found.path, found.sha256
+
+
+def batch(model: Any) -> int:
+    """How many windows or texts a model reads at once."""
+    return 32 if model.device.type == "cuda" else 4
 
 
 def precision(device: str) -> Any:
@@ -91,7 +112,7 @@ def special_ids(path: Path) -> set[int]:
 
 
 def separator_id(path: Path) -> int:
-    """The id put before a text: `<|endoftext|>` where there is one, else eos, else bos."""
+    """The id put before a text: `<|endoftext|>` where there is one, else bos, else eos."""
     specification = _specification(path)
     for token in specification.get("added_tokens") or ():
         if token["content"] == DOCUMENT_END:
@@ -101,7 +122,7 @@ def separator_id(path: Path) -> int:
         return int(vocabulary[DOCUMENT_END])
     file = path / "config.json"
     config = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    for name in ("eos_token_id", "bos_token_id"):
+    for name in ("bos_token_id", "eos_token_id"):
         value = config.get(name)
         for id in value if isinstance(value, list) else [value]:
             if id is not None:
@@ -109,6 +130,6 @@ def separator_id(path: Path) -> int:
     raise DomainLMError(
         "a model has no token that separates documents",
         where=str(path),
-        why=f"no {DOCUMENT_END!r} in its vocabulary, no eos_token_id or bos_token_id in its config",
-        fix="set eos_token_id in its config.json",
+        why=f"no {DOCUMENT_END!r} in its vocabulary, no bos_token_id or eos_token_id in its config",
+        fix="set bos_token_id in its config.json",
     )

@@ -110,7 +110,7 @@ def take(root: Path, arguments: dict[str, Any]) -> None:
 
 
 def separator_of(folder: Path, source: Path) -> str:
-    """The token between documents: `<|endoftext|>` where there is one, else eos, else bos."""
+    """The token between documents: `<|endoftext|>` where there is one, else bos, else eos."""
     spec = read_json(folder / "tokenizer.json")
     known = {token["content"] for token in spec.get("added_tokens", ())} | set(
         spec["model"].get("vocab", ())
@@ -119,7 +119,7 @@ def separator_of(folder: Path, source: Path) -> str:
         return SEPARATOR
     config = source / "tokenizer_config.json"
     values = read_json(config) if config.is_file() else {}
-    for name in ("eos_token", "bos_token"):
+    for name in ("bos_token", "eos_token"):
         token = values.get(name)
         token = token.get("content") if isinstance(token, dict) else token
         if token in known:
@@ -127,7 +127,7 @@ def separator_of(folder: Path, source: Path) -> str:
     raise DomainLMError(
         "the tokenizer has no token to put between documents",
         where=str(source),
-        why=f"neither {SEPARATOR}, eos nor bos is in its vocabulary",
+        why=f"neither {SEPARATOR}, bos nor eos is in its vocabulary",
         fix="give another tokenizer, or tokens.vocabulary to train one",
     )
 
