@@ -1,6 +1,7 @@
 """Card and post: no empty field, numbers of the evidence, and honest where a model loses."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,11 +9,14 @@ from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from domainlm.evaluation import features
+from domainlm.evaluation import models as loaded
 from domainlm.evaluation.evidence import Evidence
 from domainlm.report import arms, card, post, view
 from domainlm.report.arms import would_take
 from provenance_helpers import DECLARED, MEASURED, TRAINING
 from report_examples import RECIPE, SCORES, example, variants, without
+from small import write_stock
 
 VARIANTS = {name: view.tidy(evidence) for name, evidence in variants().items()}
 SECTIONS = ["Model details", "Uses", "Bias, risks and limitations", "How to get started",
@@ -98,6 +102,79 @@ def test_a_hostile_name_stays_in_its_cell_and_in_its_string() -> None:
     assert text.count("\n---\n") == 1 and "\n# c" not in text and r"a \| b \# c" in text
 
 
+# --- the code of the card ---------------------------------------------------------------------
+
+
+def probed(layer: int, pooling: str) -> Evidence:
+    row = {**example().model_dump()["probe"][0], "features": "scratch", "layer": layer,
+           "pooling": pooling}  # fmt: skip
+    smaller = {**row, "labels_per_class": 8, "layer": layer + 1}
+    return example(probe=[row, smaller])
+
+
+def write_model(folder: Path, kind: str) -> None:
+    """A tiny model of random weights, of the kinds that runs export."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    write_stock(folder)  # GPT-2, and a tokenizer
+    if kind != "gpt2":
+        heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "head_dim": 16}
+        if kind == "lfm2":
+            heads = {"num_attention_heads": 2, "num_key_value_heads": 2,
+                     "layer_types": ["conv", "full_attention"]}  # fmt: skip
+        config = AutoConfig.for_model(
+            kind, vocab_size=300, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+            max_position_embeddings=128, bos_token_id=0, eos_token_id=0, pad_token_id=0, **heads,
+        )  # fmt: skip
+        torch.manual_seed(0)
+        AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooling"), [("gpt2", "mean"), ("lfm2", "mean"), ("qwen3", "last"), ("llama", "mean")]
+)
+def test_the_code_of_the_card_runs_as_it_stands(
+    kind: str, pooling: str, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    import torch
+
+    folder = tmp_path / "models" / "scratch"
+    write_model(folder, kind)
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(1)
+    generate, embed, classify = re.findall(
+        r"(?s)```python\n(.*?)```", card.card(probed(1, pooling), "scratch")
+    )
+    assert 14 <= len(classify.splitlines()) <= 20
+    space: dict[str, Any] = {}
+    exec(generate, space)
+    assert capsys.readouterr().out.startswith("In the year ended")
+    assert 0 < space["written"].shape[1] - space["start"]["input_ids"].shape[1] <= 40
+    exec(embed, space)
+    assert capsys.readouterr().out == "torch.Size([2, 32])\n"
+    texts = ["One of them is quite a bit longer than the other text.", "Short.", "x"]
+    tokenizer, separator = loaded.plain_tokenizer(folder), loaded.separator_id(folder)
+    states = features.hidden_states(space["base"], tokenizer, texts, 128, separator, 2)
+    same = states.values[states.layers.index(1), features.POOLINGS.index(pooling)]
+    with torch.inference_mode():
+        ours = space["embed"](texts)
+        assert space["embed"]([""]).isfinite().all()
+    torch.testing.assert_close(ours, torch.from_numpy(same), rtol=1e-4, atol=1e-5)
+    before = {name: w.clone() for name, w in space["base"].named_parameters()}
+    exec(classify, space)
+    with torch.inference_mode():
+        answers = space["head"](space["embed"](space["texts"])).argmax(-1)
+    assert answers.tolist() == space["labels"].tolist()
+    assert any(not torch.equal(w, before[n]) for n, w in space["base"].named_parameters())
+
+
+def test_without_a_probe_of_the_arm_the_card_takes_the_last_layer() -> None:
+    assert 'LAYER, POOLING = -1, "mean"' in card.card(example(), "scratch")
+    assert 'LAYER, POOLING = 3, "last"' in card.card(probed(3, "last"), "scratch")
+    assert 'LAYER, POOLING = -1, "mean"' in card.card(probed(3, "last"), "continued")
+
+
 # --- what it would take ---------------------------------------------------------------------
 
 
@@ -118,7 +195,7 @@ def test_without_stock_there_is_nothing_to_reach() -> None:
 
 
 @given(st.integers(2, 400), st.floats(0.001, 0.2), st.floats(1.1, 20))
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 def test_groups_needed_grow_with_the_square_of_the_interval(
     groups: int, difference: float, wide: float
 ) -> None:

@@ -18,6 +18,69 @@ from domainlm.report.words import NOT_MEASURED
 NOT_STATED = "not stated"
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+# docs/use-the-model.md has the same code. It is plain torch, since LFM2 has no class for
+# classification in transformers; the separator stands first, as it did in training.
+_USE = """\
+```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = "FOLDER"
+tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
+model = AutoModelForCausalLM.from_pretrained(folder)
+start = tokenizer(tokenizer.bos_token + "In the year ended", return_tensors="pt")
+written = model.generate(**start, max_new_tokens=40, do_sample=True, temperature=0.8)
+print(tokenizer.decode(written[0], skip_special_tokens=True))
+```
+
+Texts as vectors:
+
+```python
+import torch
+from transformers import AutoModel
+
+base = AutoModel.from_pretrained(folder, dtype=torch.float32)
+tokenizer.pad_token = tokenizer.eos_token
+LAYER, POOLING = CHOSEN
+
+
+def embed(texts):
+    rows = [tokenizer.bos_token + text for text in texts]
+    most = base.config.max_position_embeddings
+    batch = tokenizer(rows, padding=True, truncation=True, max_length=most, return_tensors="pt")
+    states = base(**batch, output_hidden_states=True).hidden_states[LAYER]
+    kept = batch["attention_mask"].unsqueeze(-1)
+    if POOLING == "last":
+        return states[torch.arange(len(rows)), kept.sum((1, 2)) - 1]
+    return (states * kept)[:, 1:].sum(1) / kept[:, 1:].sum(1).clamp(min=1)
+
+
+with torch.inference_mode():
+    print(embed(["Sales rose because of demand.", "A court has to decide."]).shape)
+```
+
+Trained on as a classifier, all weights and a linear layer:
+
+```python
+texts = ["Sales rose.", "Sales fell.", "Profits rose.", "Profits fell."]
+labels = torch.tensor([1, 0, 1, 0])
+head = torch.nn.Linear(base.config.hidden_size, 2)
+optimizer = torch.optim.AdamW(
+    [{"params": base.parameters(), "lr": 5e-5}, {"params": head.parameters(), "lr": 1e-2}]
+)
+base.train()
+for _ in range(20):
+    for part in torch.randperm(len(texts)).split(2):
+        logits = head(embed([texts[n] for n in part]))
+        loss = torch.nn.functional.cross_entropy(logits, labels[part])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+base.eval()
+with torch.inference_mode():
+    print(head(embed(["Prices rose."])).softmax(-1))
+```
+
+What else loads it (llama.cpp, vLLM), and how, is in DomainLM's docs/loading.md."""
 
 
 def card(evidence: Evidence, arm: str, training: Mapping[str, Any] | None = None) -> str:
@@ -52,12 +115,7 @@ def card(evidence: Evidence, arm: str, training: Mapping[str, Any] | None = None
 
 ## How to get started
 
-```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-tokenizer = AutoTokenizer.from_pretrained("models/{arm}")
-model = AutoModelForCausalLM.from_pretrained("models/{arm}")
-```
+{_use(evidence, arm)}
 
 ## Training
 
@@ -145,6 +203,19 @@ def _details(evidence: Evidence, arm: str) -> dict[str, str]:
         "Vocabulary": words.count(model.vocabulary) if model else NOT_MEASURED,
         "Weights, sha256": (model.sha256 if model else None) or NOT_MEASURED,
     }
+
+
+def _use(evidence: Evidence, arm: str) -> str:
+    """How to use the model; texts are embedded as the run's largest probe chose, if there is one.
+
+    The choice was made on train alone.
+    """
+    rows = [row for row in evidence.probe if row.features == arm and row.layer is not None]
+    best = max(rows, key=lambda row: row.labels_per_class, default=None)
+    chosen = '-1, "mean"  # of the last layer: no probe chose one'
+    if best:
+        chosen = f'{best.layer}, "{best.pooling or "mean"}"  # chosen by the run\'s probe'
+    return _USE.replace("FOLDER", f"models/{arm}").replace("CHOSEN", chosen)
 
 
 def _procedure(evidence: Evidence, arm: str, training: Mapping[str, Any]) -> dict[str, str]:
