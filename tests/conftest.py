@@ -4,9 +4,12 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from small import domainlm, write_recipe
 
@@ -28,6 +31,36 @@ def filings() -> Path:
             stdout=subprocess.DEVNULL,
         )
     return target
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny matrices on threads of a busy machine wait for each other far longer than they work."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to play with."""
+    from playground_helpers import make_played
+
+    return make_played(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def served(played: Path) -> Iterator[Any]:
+    """Its server."""
+    from playground_helpers import Served
+
+    server = Served(played, per_second=200, burst=400)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """Tiny models, a tokenizer and a run directory, made from nothing for the evaluation's tests."""
 
+import dataclasses
 import datetime
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ TOPICS = {
     "Item 1A": "risk adverse uncertainty litigation decline harm exposure failure breach loss",
     "Item 7": "revenue increased margin compared quarter expense liquidity cash operating tax",
 }
+KINDS = ("gpt2", "llama", "qwen3", "lfm2", "nanochat")  # of `tiny`
 COMMON = "the of and in to our we for a by as on with are may year company"
 
 
@@ -120,6 +123,13 @@ def filings(split: str, groups: int, each: int = 1) -> list[Document]:
                 )
             )
     return found
+
+
+def relabelled(
+    rows: list[Document], label: Callable[[Document, Section], Section]
+) -> list[Document]:
+    """The documents with what `label` makes of each section."""
+    return [dataclasses.replace(d, sections=tuple(label(d, s) for s in d.sections)) for d in rows]
 
 
 def make_run(root: Path, stock: bool = True, **evaluate: Any) -> Run:

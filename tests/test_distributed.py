@@ -85,13 +85,10 @@ def alike(one: Path, other: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def home(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("domainlm.training.plan.VALIDATION_SHARE", 1e9)
         yield make_home(tmp_path_factory.mktemp("distributed"))
-    torch.set_num_threads(before)
 
 
 def arm(home: Path, **changes: Any) -> Arguments:

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from domainlm import pretrained, recipe
 from domainlm.artifacts import Manifest, Run
-from domainlm.evaluation import assemble
+from domainlm.evaluation import about
 from domainlm.recipe import Cost, Train
 from domainlm.training import memory, models, plan, stage
 from domainlm.training.estimate import Estimate, estimate
@@ -61,9 +61,9 @@ def test_declared_watts_stand_in_for_a_meter_only() -> None:
 def test_the_evidence_has_money(home: Path, tmp_path: Path) -> None:
     given = run_of(tmp_path, home, {"per_hour": 3.0, "per_kwh": 0.2, "watts": 500}, tokens=640)
     facts = {"tokens": 7, "epochs": 0.5, "flops": 1e9, "seconds": 3600.0, "kwh": None}
-    row = assemble._cost(given.recipe, "scratch", {**facts, "kwh_method": "not measured"})
+    row = about.cost(given.recipe, "scratch", {**facts, "kwh_method": "not measured"})
     assert (row.kwh, row.kwh_method, row.money) == (0.5, "declared: 500 W", pytest.approx(3.1))
-    row = assemble._cost(given.recipe, "scratch", {**facts, "kwh": 2.0, "kwh_method": "meter"})
+    row = about.cost(given.recipe, "scratch", {**facts, "kwh": 2.0, "kwh_method": "meter"})
     assert (row.kwh, row.kwh_method, row.money) == (2.0, "meter", pytest.approx(3.4))
 
 

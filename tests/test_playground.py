@@ -26,19 +26,11 @@ from domainlm.playground.engine import Busy, Engine
 from domainlm.playground.guard import is_local
 from domainlm.playground.server import serve
 from domainlm.playground.streams import Player, Reading, Request, Row, Sampling
-from evaluation_helpers import prose, tiny
-from playground_helpers import ASK, Served, make_played
+from evaluation_helpers import KINDS, prose, tiny
+from playground_helpers import ASK, Served
 
-KINDS = ("gpt2", "llama", "qwen3", "lfm2", "nanochat")
+pytestmark = pytest.mark.usefixtures("one_thread")
 CONTEXT = 64
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 # --- what is streamed -----------------------------------------------------------------------
@@ -297,26 +289,14 @@ def test_a_ballot_is_for_one_vote_on_whole_texts(tmp_path: Path) -> None:
 # --- the server -----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_played(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def served(root: Path) -> Iterator[Served]:
-    server = Served(root, per_second=200, burst=400)
-    yield server
-    server.stop()
-
-
-def test_the_answer_is_the_reports_sample(root: Path, served: Served) -> None:
+def test_the_answer_is_the_reports_sample(played: Path, served: Served) -> None:
     about = json.loads(served.ask("/api/run")[1])
     assert [m["name"] for m in about["models"]] == ["stock", "scratch", "continued"]
     prompt = about["prompts"][0]
     question = {**ASK, "models": ["scratch"], "prompt": prompt["text"], "prompt_id": prompt["id"]}
     first, *events = served.lines("/api/continue", question)
     assert first == {"models": ["scratch"]} and events[-1] == {"end": True}
-    one = next(p for p in runs.open_run(root, ["scratch"]).players)
+    one = next(p for p in runs.open_run(played, ["scratch"]).players)
     sampling = Sampling(prompt["text"], prompt["id"], 1, 0.8, 6)
     assert "".join(e.get("text", "") for e in events) == alone(one, sampling)
     assert all(e["nats"] > 0 and len(e["top"]) == 5 for e in events if "text" in e)
@@ -348,7 +328,7 @@ def test_whom_it_answers(served: Served, headers: dict[str, str], status: int) -
     assert status != 403 or "answers" in json.loads(text)["error"]
 
 
-def test_it_serves_nothing_but_itself(root: Path, served: Served) -> None:
+def test_it_serves_nothing_but_itself(played: Path, served: Served) -> None:
     for path in (
         "/recipe.toml", "/playground/votes.jsonl", "/../recipe.toml", "/%2e%2e/recipe.toml",
         "//etc/passwd", "/page.html", "/api", "/docs", "/openapi.json", "/favicon.ico",
@@ -405,14 +385,14 @@ def test_no_other_name_is_local(name: str) -> None:
     assert known or not is_local(name)
 
 
-def test_it_listens_on_this_machine_alone(root: Path) -> None:
+def test_it_listens_on_this_machine_alone(played: Path) -> None:
     for host in ("0.0.0.0", "::", "192.168.0.1", "example.org"):
         with pytest.raises(DomainLMError, match="does not listen"):
-            serve(root, host)
+            serve(played, host)
 
 
-def test_a_search_finds_the_source(root: Path, served: Served) -> None:
-    document = next(documents.read(documents.paths(root), ("train",)))
+def test_a_search_finds_the_source(played: Path, served: Served) -> None:
+    document = next(documents.read(documents.paths(played), ("train",)))
     piece = " ".join(document.text.split()[40:60])
     *_, found, end = served.lines("/api/search", {"text": f"Nothing of mine! {piece.upper()}"})
     assert end == {"end": True}
@@ -421,7 +401,7 @@ def test_a_search_finds_the_source(root: Path, served: Served) -> None:
     assert found == {"found": None}
 
 
-def test_a_blind_stream_names_nobody(root: Path, served: Served) -> None:
+def test_a_blind_stream_names_nobody(played: Path, served: Served) -> None:
     question = {**ASK, "blind": True}
     first, *events = served.lines("/api/continue", question)
     assert set(first) == {"ticket"} and {k for e in events for k in e} == {"slot", "text", "end"}
@@ -431,7 +411,7 @@ def test_a_blind_stream_names_nobody(root: Path, served: Served) -> None:
     said = json.loads(text)
     assert status == 200 and sorted(said["models"]) == ["scratch", "stock"]
     assert served.ask("/api/vote", {"ticket": first["ticket"], "vote": "B"})[0] == 409
-    row = json.loads((root / "playground/votes.jsonl").read_text().splitlines()[-1])
+    row = json.loads((played / "playground/votes.jsonl").read_text().splitlines()[-1])
     assert row["winner"] == row["b"]["model"] == said["models"][1]
     assert [row["a"]["text"], row["b"]["text"]] == texts and row["prompt"] == "we may"
     assert said["tally"][0]["ci95"]
@@ -444,8 +424,8 @@ def test_a_blind_stream_names_nobody(root: Path, served: Served) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_too_much_is_refused_and_who_goes_makes_room(root: Path) -> None:
-    server = Served(root, active=1, waiting=1, per_second=0.001, burst=4)
+def test_what_is_too_much_is_refused_and_who_goes_makes_room(played: Path) -> None:
+    server = Served(played, active=1, waiting=1, per_second=0.001, burst=4)
     try:
         long = {**ASK, "models": ["stock", "scratch", "continued"], "tokens": 400}
         first, answer = server.send("/api/continue", long)
@@ -472,7 +452,7 @@ def test_what_is_too_much_is_refused_and_who_goes_makes_room(root: Path) -> None
         server.stop()
 
 
-def test_nothing_is_unpickled(root: Path, tmp_path: Path) -> None:
+def test_nothing_is_unpickled(played: Path, tmp_path: Path) -> None:
     """An arm with pickled weights alone is left out, and its pickle is not opened."""
     import pickle
     import shutil
@@ -482,7 +462,7 @@ def test_nothing_is_unpickled(root: Path, tmp_path: Path) -> None:
             return os.mkdir, (str(tmp_path / "opened"),)
 
     copy = tmp_path / "copy"
-    shutil.copytree(root, copy)
+    shutil.copytree(played, copy)
     (copy / "models/scratch/model.safetensors").unlink()
     for name in ("pytorch_model.bin", "training_args.bin"):
         (copy / "models/scratch" / name).write_bytes(pickle.dumps(Bomb()))
@@ -501,9 +481,9 @@ def test_nothing_is_unpickled(root: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_fifty_clients_for_half_a_minute(root: Path) -> None:
+def test_fifty_clients_for_half_a_minute(played: Path) -> None:
     """Every stream ends with its last line or was refused in words; memory stays where it is."""
-    server = Served(root, per_second=1_000, burst=1_000)
+    server = Served(played, per_second=1_000, burst=1_000)
     outcomes: queue.Queue[str] = queue.Queue()
     began = time.monotonic()
 

@@ -16,20 +16,7 @@ import chromium
 from domainlm.evaluation import loss
 from domainlm.playground import run as runs
 from evaluation_helpers import prose
-from playground_helpers import ASK, Served, make_played
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_played(tmp_path_factory.mktemp("runs"))
-
-
-@pytest.fixture(scope="module")
-def served(root: Path) -> Iterator[Served]:
-    server = Served(root, per_second=200, burst=400)
-    yield server
-    server.stop()
-
+from playground_helpers import ASK, Served
 
 # --- in a browser ---------------------------------------------------------------------------
 
@@ -178,8 +165,8 @@ def test_a_snapshot_is_a_page_of_text(page: chromium.Page, tmp_path: Path) -> No
 
 @in_browser
 @pytest.mark.slow
-def test_a_blind_vote_by_keyboard(page: chromium.Page, root: Path) -> None:
-    file = root / "playground/votes.jsonl"
+def test_a_blind_vote_by_keyboard(page: chromium.Page, played: Path) -> None:
+    file = played / "playground/votes.jsonl"
     before = len(file.read_text().splitlines()) if file.is_file() else 0
     setting(page, tokens=5)
     tab_to(page, "blind")
@@ -229,7 +216,7 @@ def test_two_tabs_at_once(page: chromium.Page, served: Served) -> None:
 
 @in_browser
 @pytest.mark.slow
-def test_measuring_a_text(page: chromium.Page, root: Path) -> None:
+def test_measuring_a_text(page: chromium.Page, played: Path) -> None:
     text = prose("measured", 80) + "é😀 <b>"
     setting(page, text=text)
     page.run("document.getElementById('read').click()")
@@ -239,7 +226,7 @@ def test_measuring_a_text(page: chromium.Page, root: Path) -> None:
         ".map(r => [...r.children].map(c => c.textContent))"
     )
     expected = {}
-    for one in runs.open_run(root).players:
+    for one in runs.open_run(played).players:
         how = (one.window, one.window // 2, one.separator, 1)
         [(tokens, nats)] = loss.nats(one.model, one.tokenizer, [text], *how)
         size = len(text.encode())
@@ -253,8 +240,8 @@ def test_measuring_a_text(page: chromium.Page, root: Path) -> None:
 
 @in_browser
 @pytest.mark.slow
-def test_a_server_that_dies_in_the_middle(browser: chromium.Browser, root: Path) -> None:
-    server = Served(root)
+def test_a_server_that_dies_in_the_middle(browser: chromium.Browser, played: Path) -> None:
+    server = Served(played)
     page = browser.page()
     page.open(f"{server.url}/")
     page.wait("document.querySelectorAll('#models input').length === 3")
@@ -268,7 +255,7 @@ def test_a_server_that_dies_in_the_middle(browser: chromium.Browser, root: Path)
     assert kept > 20 and page.run("document.querySelectorAll('.busy').length") == 0
     page.run("document.getElementById('go').click()")
     page.wait(f"{STATUS}.startsWith('The server is gone')")
-    again = Served(root, port=server.port)
+    again = Served(played, port=server.port)
     try:
         setting(page, tokens=4)
         page.run("document.getElementById('go').click()")

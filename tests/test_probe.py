@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer
 from tokenizers import models as tokenizer_models
 from tokenizers.normalizers import BertNormalizer
@@ -24,19 +22,10 @@ from domainlm.corpus.documents import Document, Section
 from domainlm.evaluation import features, loss, models, probe
 from domainlm.evaluation.features import States
 from domainlm.evaluation.probe import Passage
-from evaluation_helpers import TOPICS, filings, prose, tiny
+from evaluation_helpers import KINDS, TOPICS, filings, prose, relabelled, tiny
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 TEXTS = ("we may increase revenue in the year " * 30, "a", prose("b", 40), "Zürich – 東京 😀", "")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tiny matrices on threads of a busy machine wait for each other far longer than they work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +33,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("corpus") / "documents-0.parquet"
     documents.write(path, [*filings("train", 6, 2), *filings("unseen", 6)])
     return path
-
-
-def relabelled(
-    rows: list[Document], label: Callable[[Document, Section], Section]
-) -> list[Document]:
-    return [dataclasses.replace(d, sections=tuple(label(d, s) for s in d.sections)) for d in rows]
 
 
 def test_passages_are_balanced_and_without_headings(corpus: Path) -> None:
@@ -230,7 +213,7 @@ def test_layers_are_spread_from_the_embeddings_to_the_last(depth: int) -> None:
     assert list(numbers) == sorted(set(numbers)) and len(numbers) == min(depth, 4) + 1
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen3", "lfm2", "nanochat"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_states_equal_those_of_one_text_at_a_time(tmp_path: Path, kind: str) -> None:
     model, tokenizer, separator = models.load(tiny(kind, tmp_path, seed=4))
     model = model.float()

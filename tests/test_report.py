@@ -9,8 +9,6 @@ import itertools
 import json
 import math
 import re
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import chromium
 from domainlm.evaluation.evidence import Evidence, Reading, Sample
 from domainlm.report import (
     charts,
@@ -921,63 +920,42 @@ def test_the_stage_declares_what_it_writes(tmp_path: Path) -> None:
 # --- in a browser ---------------------------------------------------------------------------
 
 
-def chromium(*arguments: str, profile: Path) -> str:
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-    flags += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or ""
-    done = subprocess.run(
-        [program, *flags, f"--user-data-dir={profile}", *arguments],
-        capture_output=True, text=True, timeout=60, check=True,
-    )  # fmt: skip
-    return done.stdout
+KEYS = """(() => {
+  const heat = document.querySelector(".heat")
+  for (const key of ["End", "ArrowLeft", "Home", "ArrowRight"])
+    heat.dispatchEvent(new KeyboardEvent("keydown", { key }))
+  const out = heat.parentElement.querySelector("output")
+  return heat.querySelectorAll(".at").length + out.textContent
+})()"""
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not (shutil.which("chromium") or shutil.which("chromium-browser")),
-    reason="chromium is not installed",
-)
+@pytest.mark.skipif(not chromium.PROGRAM, reason="chromium is not installed")
 def test_no_sideways_scroll_and_both_themes(tmp_path: Path) -> None:
     evidence = VARIANTS["hostile"]
     long = {name: "x" * 400 + text for name, text in TEXTS.items()}
     rows, read = samples(evidence, long), readings(evidence)
-    text = page.render(evidence, rows, headline.render(evidence, []), read)
-    widths = (360, 400, 1400, 2560)
-    frames = "".join(
-        f'<iframe width="{w}" height="900" style="border:0" srcdoc="{html.escape(text)}"></iframe>'
-        for w in widths
-    )
-    probe = """<script>addEventListener("load", () => {
-      const pages = [...document.querySelectorAll("iframe")].map(f => f.contentDocument)
-      const heat = pages[0].querySelector(".heat")
-      for (const key of ["End", "ArrowLeft", "Home", "ArrowRight"])
-        heat.dispatchEvent(new pages[0].defaultView.KeyboardEvent("keydown", { key }))
-      document.title = pages.map(p => p.documentElement.scrollWidth + ":" +
-        p.documentElement.clientWidth).join(" ") + " | " + heat.querySelectorAll(".at").length +
-        heat.parentElement.querySelector("output").textContent })</script>"""
-    file = tmp_path / "frames.html"
-    file.write_text(f"<!DOCTYPE html><title>-</title>{probe}{frames}", "utf-8")
-    dom = chromium("--dump-dom", f"file://{file}", profile=tmp_path / "profile")
-    title = re.search(r"<title>([^<]*)</title>", dom)
-    assert title, dom[:300]
-    sizes, _, told = html.unescape(title[1]).partition(" | ")
-    assert told.startswith("1“ 7.”: ") and "likeliest: “ the” 41 %" in told  # the script ran
-    pairs = [tuple(map(int, pair.split(":"))) for pair in sizes.split()]
-    assert len(pairs) == len(widths)
-    assert all(w - 20 <= client <= w for w, (_, client) in zip(widths, pairs, strict=True))
-    assert all(scroll <= client for scroll, client in pairs), pairs
-
-    paper = []
-    for theme in ("light", "dark"):
-        flipped = text.replace("(prefers-color-scheme: dark)", "(min-width: 1px)")
-        file = tmp_path / f"{theme}.html"
-        file.write_text(flipped if theme == "dark" else text, "utf-8")
-        shot = tmp_path / f"{theme}.png"
-        chromium(f"--screenshot={shot}", "--window-size=1400,1200", f"file://{file}",
-                 profile=tmp_path / "profile")  # fmt: skip
-        with Image.open(shot) as image:
-            red, *_ = image.convert("RGB").getpixel((5, 600))  # type: ignore[misc]
-            paper.append(red)
+    file, paper = tmp_path / "page.html", []
+    file.write_text(page.render(evidence, rows, headline.render(evidence, []), read), "utf-8")
+    with chromium.Browser(tmp_path / "profile") as browser:
+        tab = browser.page()
+        tab.open(f"file://{file}")
+        told = tab.run(KEYS)
+        assert told.startswith("1“ 7.”: ") and "likeliest: “ the” 41 %" in told  # the script ran
+        for width in (360, 400, 1400, 2560):
+            tab.size(width)
+            scroll, client = (tab.run(f"document.documentElement.{side}Width")
+                              for side in ("scroll", "client"))  # fmt: skip
+            assert scroll <= client and width - 20 <= client <= width, (width, scroll, client)
+        for theme in ("light", "dark"):
+            scheme = {"name": "prefers-color-scheme", "value": theme}
+            tab.call("Emulation.setEmulatedMedia", features=[scheme])
+            tab.picture(tmp_path / f"{theme}.png")
+            with Image.open(tmp_path / f"{theme}.png") as image:
+                red, *_ = image.convert("RGB").getpixel((5, 600))  # type: ignore[misc]
+                paper.append(red)
+        assert not tab.complaints
+        assert all(url.startswith(("file:", "data:")) for url in tab.requests)
     assert paper[0] > 240 and paper[1] < 40
 
 

@@ -9,7 +9,6 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +55,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield make_home(tmp_path_factory.mktemp("parts"))
-    torch.set_num_threads(before)
+def home(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_home(tmp_path_factory.mktemp("parts"))
 
 
 # Bad input: an error that says so, before time is spent -------------------------------------------

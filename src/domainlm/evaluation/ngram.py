@@ -55,17 +55,11 @@ class Order:
 
 @dataclasses.dataclass(frozen=True)
 class Ngram:
-    """A fitted model: its orders from 1 up, and how many tokens it was fitted on."""
+    """A fitted model: its orders from 1 up."""
 
     orders: tuple[Order, ...]
     separator: int
     vocabulary: int
-    tokens: int
-
-    @property
-    def size(self) -> int:
-        """Number of different n-grams of all orders: what is nearest to parameters."""
-        return sum(len(order.keys) for order in self.orders)
 
     def nats(self, ids: npt.ArrayLike) -> Floats:
         """-ln p of each token given the four before; the text begins a document.
@@ -90,12 +84,12 @@ class Ngram:
         return nats
 
 
-def fit(shards: Tokens, limit: int = LIMIT) -> Ngram:
-    """Fit to the tokens of `shards`, at most `limit` of them.
+def fit(shards: Tokens) -> Ngram:
+    """Fit to the tokens of `shards`, at most `LIMIT` of them.
 
     Of a larger corpus it reads pieces of 65,536 tokens at even distances, each as a document.
     """
-    tokens = _read(shards, limit)
+    tokens = _read(shards, LIMIT)
     vocabulary = shards.vocabulary
     numbers = np.zeros_like(tokens)  # of the n-gram that ends here; order 0 has one, the empty
     keys, contexts = np.zeros(0, np.int64), 1
@@ -112,7 +106,7 @@ def fit(shards: Tokens, limit: int = LIMIT) -> Ngram:
             contexts = len(keys)
         keys, numbers = longer, inverse
     orders.append(_order(keys, raw, vocabulary, contexts))
-    return Ngram(tuple(orders), shards.separator, vocabulary, len(tokens) - 1)
+    return Ngram(tuple(orders), shards.separator, vocabulary)
 
 
 def _read(shards: Tokens, limit: int) -> Ints:

@@ -127,23 +127,30 @@ def _choose(pools: Pools, total: int, most: int, seed: int) -> list[Passage]:
 def _of_document(document: Document, side: str, kind: Kind, seed: int) -> Iterator[Passage]:
     """At most `PER_SECTION` passages, by hash, of each section without a flag.
 
-    Its heading is left out, also where it is repeated on later pages. A document whose author is
-    the question is one section.
+    A document whose author is the question is one section.
     """
     sections = [(s.label, s.start, s.end) for s in document.sections if not s.flags]
     group = document.group
     if kind == "group":
         sections, group = [(document.group, 0, len(document.text))], document.id
     for label, begin, end in sections:
-        lines = document.text[begin:end].strip().split("\n")
-        heading = {line.strip().casefold() for line in lines[:HEADING_LINES]}
-        kept = [s for s in lines[HEADING_LINES:] if s.strip().casefold() not in heading]
-        words = ITEM.sub(" ", "\n".join(kept)).split()
-        starts = range(0, len(words) - WORDS + 1, WORDS)
-        place = (document.id, label, begin)
-        for start in sorted(starts, key=lambda s: hashed(seed, *place, s))[:PER_SECTION]:
-            text = " ".join(words[start : start + WORDS])
+        place = (seed, document.id, label, begin)
+        for text in stretches(document.text[begin:end], WORDS, PER_SECTION, *place):
             yield Passage(side, label, document.id, group, text, kind)
+
+
+def stretches(section: str, words: int, most: int, *place: object) -> list[str]:
+    """At most `most` pieces of `words` words of a section, by a hash of `place`; none overlap.
+
+    Its heading is left out, also where it is repeated on later pages, and so are item numbers.
+    """
+    lines = section.strip().split("\n")
+    heading = {line.strip().casefold() for line in lines[:HEADING_LINES]}
+    kept = [s for s in lines[HEADING_LINES:] if s.strip().casefold() not in heading]
+    found = ITEM.sub(" ", "\n".join(kept)).split()
+    starts = range(0, len(found) - words + 1, words)
+    chosen = sorted(starts, key=lambda start: hashed(*place, start))[:most]
+    return [" ".join(found[start : start + words]) for start in chosen]
 
 
 @dataclasses.dataclass(frozen=True)

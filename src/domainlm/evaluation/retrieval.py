@@ -8,7 +8,7 @@ that they were trained on (Thakur 2021).
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from domainlm.corpus.documents import Document
 from domainlm.evaluation.evidence import Retrieval
-from domainlm.evaluation.probe import HEADING_LINES, ITEM
+from domainlm.evaluation.probe import stretches
 from domainlm.evaluation.spans import fetch, hashed, pick, round_robin
 from domainlm.evaluation.statistics import ratio_interval
 
@@ -91,22 +91,12 @@ def _by_hash(passages: Sequence[Passage], seed: int) -> list[Passage]:
     return sorted(passages, key=lambda p: hashed(seed, p.document, p.text))
 
 
-def _of_document(document: Document, seed: int) -> list[Passage]:
-    """At most `PER_SECTION` passages, by hash, of each section without a flag; none overlap."""
-    found = []
-    for section in document.sections:
-        if section.flags:
-            continue
-        lines = document.text[section.start : section.end].strip().split("\n")
-        heading = {line.strip().casefold() for line in lines[:HEADING_LINES]}
-        kept = [s for s in lines[HEADING_LINES:] if s.strip().casefold() not in heading]
-        words = ITEM.sub(" ", "\n".join(kept)).split()
-        starts = range(0, len(words) - WORDS + 1, WORDS)
-        place = (document.id, section.label, section.start)
-        for start in sorted(starts, key=lambda s: hashed(seed, *place, s))[:PER_SECTION]:
-            text = " ".join(words[start : start + WORDS])
-            found.append(Passage(section.label, document.id, document.group, text))
-    return found
+def _of_document(document: Document, seed: int) -> Iterator[Passage]:
+    """At most `PER_SECTION` passages, by hash, of each section without a flag."""
+    for s in (s for s in document.sections if not s.flags):
+        place = (seed, document.id, s.label, s.start)
+        for text in stretches(document.text[s.start : s.end], WORDS, PER_SECTION, *place):
+            yield Passage(s.label, document.id, document.group, text)
 
 
 def mask(text: str, names: str, group: str, owners: Mapping[str, str]) -> str:

@@ -6,15 +6,32 @@ whatever the other prompts, the batch or the device. The seeds of a prompt are o
 rows are of one length, nothing is padded.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import numpy as np
 import tokenizers
 
 from domainlm.errors import DomainLMError
+from domainlm.evaluation.evidence import Sample
 from domainlm.evaluation.loss import encode
 from domainlm.evaluation.spans import hashed
+
+SEEDS = (1, 2, 3)
+
+
+def row(prompt: Mapping[str, Any], model: str, seed: int, text: str, sha256: str) -> dict[str, Any]:
+    """One line of `samples.jsonl`; what of it is copied is found later."""
+    return Sample(
+        prompt_id=prompt["id"],
+        prompt=prompt["text"],
+        source=prompt["source"],
+        model=model,
+        seed=seed,
+        text=text,
+        true_text=prompt.get("true_text"),
+        model_sha256=sha256,
+    ).model_dump()
 
 
 def continue_text(

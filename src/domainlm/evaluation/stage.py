@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from domainlm.artifacts import Run, Task, atomic_write, read_json, sha256_file, write_json
+from domainlm.artifacts import Run, Task, atomic_write, read_json, write_json
 from domainlm.corpus import audit, documents
 from domainlm.errors import DomainLMError
 from domainlm.evaluation import (
@@ -24,7 +24,7 @@ from domainlm.evaluation import (
     spans,
     tables,
 )
-from domainlm.evaluation.assemble import PASSAGES, PRIMER, PROMPTS, SEEDS
+from domainlm.evaluation.assemble import PASSAGES, PRIMER, PROMPTS
 from domainlm.evaluation.deep import CHUNK, PARTS, SPANS
 from domainlm.evaluation.tables import SEED
 from domainlm.recipe import dump
@@ -143,9 +143,11 @@ def _probe_controls(run: Run) -> list[Task]:
     wanted["MiniLM"] = PASSAGES
     there = features.minilm_folder() is not None  # installed later, it is measured later
     return [
-        Task(f"evaluation/features-{n}", control, {"name": name, "arm": arm, "there": there},
-             (PASSAGES, file), (f"{PARTS}/control-{n}.safetensors",), in_process=True)
+        Task(f"evaluation/features-{n}", control,
+             {"name": name, "arm": arm, "there": there, "to": to},
+             (PASSAGES, file), (to,), in_process=True)
         for n, (name, file) in enumerate(wanted.items())
+        for to in [f"{PARTS}/control-{n}.safetensors"]
     ]  # fmt: skip
 
 
@@ -213,8 +215,6 @@ def control(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     from domainlm.evaluation import models
 
     texts = [p["text"] for p in read_json(root / PASSAGES)["passages"]]
-    number = 1 if arguments["name"] == "MiniLM" and arguments["arm"] else 0
-    path = f"{PARTS}/control-{number}.safetensors"
     states = features.NONE
     if arguments["name"] == "MiniLM":
         if folder := features.minilm_folder():
@@ -225,8 +225,8 @@ def control(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
         tokenizer, separator = models.plain_tokenizer(folder), models.separator_id(folder)
         window = min(1024, models.context(model))
         states = features.hidden_states(model, tokenizer, texts, window, separator, 8)
-    features.write(root / path, states)
-    return {path: len(texts)}
+    features.write(root / arguments["to"], states)
+    return {arguments["to"]: len(texts)}
 
 
 def score(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
@@ -235,11 +235,11 @@ def score(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     from domainlm.evaluation import loss, models, samples, surprisal
 
     name = arguments["name"]
-    folder, sha256 = locate(root, arguments)
+    folder, sha256 = models.locate(root, arguments)
     model, tokenizer, separator = models.load(folder)
-    context = models.context(model)
+    context, batch = models.context(model), models.batch(model)
     window = min(arguments["window"], context)
-    batch = 32 if model.device.type == "cuda" else 4
+    half = loss.half(window)
     prefix = f"{PARTS}/{name}"
 
     def read(part: list[spans.Span], window: int, stride: int, **more: int) -> list[dict[str, Any]]:
@@ -255,13 +255,13 @@ def score(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
         ]  # fmt: skip
 
     scored = spans.read_spans(root / SPANS)
-    rows = read(scored, window, max(1, window // 2))
+    rows = read(scored, window, half)
     tables.write_documents(root / f"{prefix}.losses.parquet", rows)
     few = spans.first_quarter(scored)
     size = CONTEXT_BYTES * sum(row["tokens"] for row in rows) / sum(row["bytes"] for row in rows)
     equal = min(context, max(16, round(size)))
     others = read(few, window, window)
-    others += read(few, equal, max(1, equal // 2), context_bytes=CONTEXT_BYTES)
+    others += read(few, equal, loss.half(equal), context_bytes=CONTEXT_BYTES)
     others.sort(key=lambda row: list(dict.fromkeys(s.split for s in few)).index(row["split"]))
     tables.write_documents(root / f"{prefix}.windows.parquet", others)
 
@@ -274,7 +274,7 @@ def score(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
                 tokenizer,
                 prompt["text"],
                 identity=prompt["id"],
-                seeds=SEEDS,
+                seeds=samples.SEEDS,
                 tokens=arguments["generate"],
                 temperature=arguments["temperature"],
                 context=min(context, max(window, 2)),
@@ -282,12 +282,12 @@ def score(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
                 special=special,
             )
             written += [
-                assemble.sample_row(prompt, name, seed, text, sha256)
-                for seed, text in zip(SEEDS, texts, strict=True)
+                samples.row(prompt, name, seed, text, sha256)
+                for seed, text in zip(samples.SEEDS, texts, strict=True)
             ]
             advance(number + 1, "")
     tables.write_lines(root / f"{prefix}.samples.jsonl", written)
-    readings = surprisal.readings(model, tokenizer, prompts, name, min(context, window), separator)
+    readings = surprisal.readings(model, tokenizer, prompts, name, window, separator)
     lines = [reading.model_dump() for reading in readings]
     tables.write_lines(root / f"{prefix}.surprisal.jsonl", lines)
 
@@ -298,25 +298,14 @@ def score(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     for path in arguments.get("snapshots", ()):  # last: they take the place of the weights
         quality.load(model, root / path)
         step = quality.facts(root / path)["step"]
-        passed += [row | {"step": step} for row in read(few, window, max(1, window // 2))]
+        passed += [row | {"step": step} for row in read(few, window, half)]
     tables.write_documents(root / f"{prefix}.snapshots.parquet", passed)
     facts = {
         "sha256": sha256,
         "parameters": sum(p.numel() for p in model.parameters()),
         "vocabulary": model.get_input_embeddings().num_embeddings,
         "window": window,
-        "stride": max(1, window // 2),
+        "stride": half,
     }
     write_json(root / f"{prefix}.model.json", facts)
     return {f"{prefix}.losses.parquet": len(rows), f"{prefix}.samples.jsonl": len(written)}
-
-
-def locate(root: Path, arguments: dict[str, Any]) -> tuple[Path, str]:
-    """Folder and weights' hash of the model to score; the stock model is located again."""
-    if "stock" not in arguments:
-        folder = root / "models" / arguments["name"]
-        return folder, sha256_file(folder / "model.safetensors")
-    from domainlm.pretrained import relocate
-
-    found = relocate(arguments["stock"], arguments["sha256"])
-    return found.path, found.sha256

@@ -18,7 +18,9 @@ CLOCK = [n * unit for unit, numbers in (
     (1, (1, 2, 5, 10, 30)), (60, (1, 2, 5, 10, 30)), (3_600, (1, 2, 5, 12)),
     (86_400, (1, 2, 5, 10, 30, 90)),
 ) for n in numbers]  # fmt: skip
-SURE = 0.05  # adjusted p below which a slice's dot is filled
+
+
+Level = tuple[str, float, float, float]  # name, value, low, high
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,9 +138,9 @@ def slice_charts(evidence: Evidence) -> list[Markup]:
 
 
 def _slice(evidence: Evidence, row: SliceGap) -> Bar:
-    ends = row.ci95 or (row.bits_per_byte, row.bits_per_byte)
-    label = words.slice_label(row.by, view.one_line(row.value))
-    return Bar(label, row.bits_per_byte, *ends, colour(evidence, row.a), hollow=row.p_holm >= SURE)
+    bits, sure = row.bits_per_byte, row.p_holm < findings.SURE
+    ends = row.ci95 or (bits, bits)
+    return Bar(words.slice_label(row), bits, *ends, colour(evidence, row.a), hollow=not sure)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,13 +160,13 @@ def lines(
     tell: Callable[[float], str],
     *,
     log: bool = False,
-    level: tuple[str, float, float, float] | None = None,
+    level: Level | None = None,
     number: str = ".2f",
     marks: Sequence[float] = (),
 ) -> Drawing:
     """One panel of curves over x, `below` named under it; `level` is a line through it all.
 
-    `tell` writes a value of x; `level` is (name, value, low, high), drawn in the stock's colour;
+    `tell` writes a value of x; `level` is drawn in the stock's colour;
     `marks` are ticks of x, if round numbers are not the ones to show.
     """
     left, right, top, bottom, height = 38.0, WIDTH - 122, 32.0, 252.0, 290.0
@@ -263,12 +265,10 @@ def quality_chart(evidence: Evidence) -> Markup | None:
             curves.append(Curve(name, colour(evidence, name), points, dots=True))
     if not curves:
         return None
-    title = "Along the training, on part of the text"
     stock = next((row.level for row in evidence.crossings if row.split == split), None)
     level = None if stock is None else ("stock", stock, stock, stock)
-    drawing = lines(title, curves, "training time", numbers.brief, log=True, level=level,
-                    number=".3f", marks=CLOCK)  # fmt: skip
-    return drawing.markup(f"{title}. {' '.join(findings.crossings(evidence))}")
+    told = " ".join(findings.crossings(evidence))
+    return _by_time("Along the training, on part of the text", curves, level, told)
 
 
 def cost_chart(evidence: Evidence) -> Markup | None:
@@ -288,11 +288,15 @@ def cost_chart(evidence: Evidence) -> Markup | None:
         curves.append(Curve(found[-1][1], role, [point for point, _ in found], dots=True))
     stock = view.loss(evidence, "stock", split)
     level = ("stock", stock.bits_per_byte, *stock.ci95) if stock else None
-    title = "Held-out bits per byte, by training time"
-    drawing = lines(title, curves, "training time", numbers.brief, log=True, level=level,
-                    number=".3f", marks=CLOCK)  # fmt: skip
     told = f"The dashed line is the stock model. {words.spent(evidence)}"
-    return drawing.markup(f"{title}. {told}")
+    return _by_time("Held-out bits per byte, by training time", curves, level, told)
+
+
+def _by_time(title: str, curves: Sequence[Curve], level: Level | None, told: str) -> Markup:
+    return lines(
+        title, curves, "training time", numbers.brief,
+        log=True, level=level, number=".3f", marks=CLOCK,
+    ).markup(f"{title}. {told}")  # fmt: skip
 
 
 def probe_charts(evidence: Evidence) -> list[Markup]:

@@ -16,7 +16,7 @@ from domainlm.report.numbers import (
 from domainlm.report.words import BY, apart, machine, shown, split_words
 
 COPIED, REPEATED = 12, 0.2  # words copied, share of repeated 4-grams: from here on a text says so
-SURE = 0.05
+SURE = 0.05  # adjusted p of a slice, below
 PARTS = {  # whose notes stand in which section
     "loss": ("baselines", "windows", "general", "spreads"),
     "tasks": ("probe", "choices", "next_passage", "retrieval"),
@@ -61,14 +61,10 @@ def where(evidence: Evidence) -> list[str]:
         line = f"{BY[by].split(' (')[0]}: {a} is ahead of {b} on {len(ahead)} of {len(rows)}"
         if len(rows) > 1:
             line += "; most on {} ({:+.3f} bits per byte), least on {} ({:+.3f})".format(
-                *(x for r in (best, worst) for x in (_slice(r.by, r.value), r.bits_per_byte))
+                *(x for r in (best, worst) for x in (words.slice_label(r), r.bits_per_byte))
             )
         said.append(f"{line}. Sure, after correction for their number: {len(sure)}.")
     return said
-
-
-def _slice(by: str, value: str) -> str:
-    return words.slice_label(by, view.one_line(value))
 
 
 def windows(evidence: Evidence) -> list[str]:

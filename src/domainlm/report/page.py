@@ -9,6 +9,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -58,9 +59,9 @@ def render(
         unread=unread,
         legend=heat.legend(),
         chance=chance,
-        label=lambda name: view.label(evidence, name),
-        short=lambda name: view.short_label(evidence, name),
-        role=lambda name: evidence.models[name].role if name in evidence.models else "baseline",
+        label=partial(view.label, evidence),
+        short=partial(view.short_label, evidence),
+        role=partial(charts.colour, evidence),
         charts=charts,
         tables=tables,
         findings=findings,

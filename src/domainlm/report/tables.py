@@ -27,6 +27,12 @@ def _table(
     return Table(caption, key, list(heads), rows, frozenset(range(text, len(heads))))
 
 
+def _counted(evidence: Evidence) -> list[str]:
+    """Heads of the columns of documents and groups."""
+    nouns = view.nouns(evidence)
+    return [nouns.documents.capitalize(), nouns.groups.capitalize()]
+
+
 def _between(ends: Interval, form: str = ".3f") -> str:
     return f"{ends[0]:{form}} to {ends[1]:{form}}"
 
@@ -39,16 +45,14 @@ def loss(evidence: Evidence) -> Table:
     """Every model and baseline on every split, best first."""
     rows = [
         [view.label(evidence, r.model), r.split, f"{r.bits_per_byte:.4f}",
-         f"{r.ci95[0]:.4f} to {r.ci95[1]:.4f}", words.count(r.documents), words.count(r.groups),
+         _between(r.ci95, ".4f"), words.count(r.documents), words.count(r.groups),
          words.count(r.bytes), words.count(r.tokens) if r.tokens is not None else "none"]
         for split in view.splits(evidence)
         for r in view.losses(evidence, split)
     ]  # fmt: skip
-    nouns = view.nouns(evidence)
-    heads = ["Model", "Split", "Bits per byte", "95 % interval", nouns.documents.capitalize()]
-    heads += [nouns.groups.capitalize(), "Bytes", "Tokens"]
-    numbers = frozenset({2, 3, 4, 5, 6, 7})
-    return Table("Bits per byte of held-out text, best first", "loss", heads, rows, numbers)
+    heads = ["Model", "Split", "Bits per byte", "95 % interval", *_counted(evidence)]
+    heads += ["Bytes", "Tokens"]
+    return _table("Bits per byte of held-out text, best first", "loss", heads, rows, text=2)
 
 
 def gaps(evidence: Evidence) -> Table:
@@ -60,7 +64,7 @@ def gaps(evidence: Evidence) -> Table:
         better = "better" if r.bits_per_byte < 0 else "worse"
         rows.append([
             view.short_label(evidence, r.a), view.short_label(evidence, r.b), r.split,
-            f"{r.bits_per_byte:+.4f}", f"{r.ci95[0]:+.4f} to {r.ci95[1]:+.4f}",
+            f"{r.bits_per_byte:+.4f}", _between(r.ci95, "+.4f"),
             words.fewer_bits(base, base + r.bits_per_byte), f"{r.wins:,} of {r.groups:,}",
             _p(r.p_value),
             better if words.shown(r) else f"{better}, not sure" if words.apart(r) else "not shown",
@@ -84,9 +88,8 @@ def slices(evidence: Evidence) -> list[Table]:
         if r.model in models and (r.by == "kind" or r.documents != whole.get((r.model, r.split)))
     ]
     split = next((s for s in view.splits(evidence) if any(r.split == s for r in measured)), None)
-    cuts = (_sliced(evidence, [r for r in measured if (r.split, r.by) == (split, by)], models)
-            for by in words.BY)  # fmt: skip
-    return [table for table in cuts if table.rows]
+    cuts = ([r for r in measured if (r.split, r.by) == (split, by)] for by in words.BY)
+    return [_sliced(evidence, part, models) for part in cuts if part]
 
 
 def _sliced(evidence: Evidence, part: Sequence[Slice], models: Sequence[str]) -> Table:
@@ -96,18 +99,16 @@ def _sliced(evidence: Evidence, part: Sequence[Slice], models: Sequence[str]) ->
     size = {value: next(iter(by.values())) for value, by in found.items()}
     most = sorted(size, key=lambda value: -size[value].documents)[:SECTIONS]
     rows = [
-        [words.slice_label(part[0].by, view.one_line(value)), words.count(size[value].documents),
+        [words.slice_label(size[value]), words.count(size[value].documents),
          words.count(size[value].groups),
          *(_slice(by[name]) if name in by else words.NOT_MEASURED for name in models)]
         for value, by in found.items() if value in most
     ]  # fmt: skip
-    nouns = view.nouns(evidence)
-    caption = words.BY[part[0].by] if part else ""
-    caption += f", on {words.split_words(evidence, part[0].split)}" if part else ""
+    caption = f"{words.BY[part[0].by]}, on {words.split_words(evidence, part[0].split)}"
     caption += ": bits per byte and 95 % interval"
     caption += f"; the {SECTIONS} most frequent" if len(size) > SECTIONS else ""
-    heads = [part[0].by.capitalize() if part else "", nouns.documents.capitalize()]
-    heads += [nouns.groups.capitalize(), *(view.short_label(evidence, n) for n in models)]
+    heads = [part[0].by.capitalize(), *_counted(evidence)]
+    heads += [view.short_label(evidence, name) for name in models]
     return _table(caption, "slices", heads, rows)
 
 
@@ -122,14 +123,13 @@ def slice_gaps(evidence: Evidence) -> Table | None:
         return None
     a, b = (view.short_label(evidence, name) for name in (rows[0].a, rows[0].b))
     cells = [
-        [words.slice_label(r.by, view.one_line(r.value)), r.by, words.count(r.documents),
+        [words.slice_label(r), r.by, words.count(r.documents),
          words.count(r.groups), f"{r.bits_per_byte:+.4f}",
          _between(r.ci95, "+.4f") if r.ci95 else "one group", _p(r.p_value), _p(r.p_holm)]
         for r in rows
     ]  # fmt: skip
-    nouns = view.nouns(evidence)
-    heads = ["Slice", "By", nouns.documents.capitalize(), nouns.groups.capitalize()]
-    heads += ["Bits per byte", "95 % interval", "p", "p, corrected (Holm)"]
+    heads = ["Slice", "By", *_counted(evidence), "Bits per byte", "95 % interval", "p"]
+    heads += ["p, corrected (Holm)"]
     caption = f"{a} minus {b}, slice by slice: negative means that the first is better"
     return _table(caption, "slice_gaps", heads, cells, text=2)
 
@@ -146,9 +146,8 @@ def windows(evidence: Evidence) -> Table | None:
          _between(r.ci95, ".4f"), words.count(r.documents), words.count(r.groups)]
         for r in evidence.windows
     ]  # fmt: skip
-    nouns = view.nouns(evidence)
     heads = ["Model", "Split", "Window", "Its bytes", "Bits per byte", "95 % interval"]
-    heads += [nouns.documents.capitalize(), nouns.groups.capitalize()]
+    heads += _counted(evidence)
     caption = "The same with other windows, on the first texts of each split alone"
     return _table(caption, "windows", heads, rows, text=3) if rows else None
 
@@ -263,7 +262,7 @@ def corpus(evidence: Evidence) -> Table:
         for name, s in c.splits.items()
     ]
     heads = ["Part", "Number", nouns.groups.capitalize(), "Size"]
-    return Table("What was kept and what was dropped", "corpus", heads, rows, frozenset({1, 2, 3}))
+    return _table("What was kept and what was dropped", "corpus", heads, rows)
 
 
 ORDER = ("unseen", "seen", "random")
@@ -280,11 +279,10 @@ def audit(evidence: Evidence) -> Table | None:
          f"{o.over:,}" if name == "unseen" else ""]
         for name, o in sorted(found.splits.items(), key=lambda row: ORDER.index(row[0]))
     ]  # fmt: skip
-    heads = ["Split", view.nouns(evidence).documents.capitalize()]
-    heads += [view.nouns(evidence).groups.capitalize(), "Median", "90th percentile", "Most"]
+    heads = ["Split", *_counted(evidence), "Median", "90th percentile", "Most"]
     heads += [f"Above {words.percent(found.limit)}"]
     caption = f"How much of held-out text stands in train: share of its {found.n}-grams of words"
-    return Table(caption, "corpus.audit", heads, rows, frozenset({1, 2, 3, 4, 5, 6}))
+    return _table(caption, "corpus.audit", heads, rows)
 
 
 def cost(evidence: Evidence) -> Table:
@@ -296,7 +294,7 @@ def cost(evidence: Evidence) -> Table:
         for r in evidence.cost
     ]  # fmt: skip
     heads = ["Model", "Time", "Tokens", "Epochs", "Training FLOPs", "Energy in kWh", "Money"]
-    return Table("What training took", "cost", heads, rows, frozenset({1, 2, 3, 4, 5, 6}))
+    return _table("What training took", "cost", heads, rows)
 
 
 def models(evidence: Evidence) -> Table:

@@ -3,7 +3,7 @@
 import math
 
 from domainlm.evaluation import statistics
-from domainlm.evaluation.evidence import Cost, Evidence, Gap
+from domainlm.evaluation.evidence import Cost, Evidence, Gap, Slice, SliceGap
 from domainlm.report import view
 from domainlm.report.numbers import (
     NOT_MEASURED,
@@ -97,10 +97,10 @@ def split_words(evidence: Evidence, split: str | None) -> str:
     return f"the split {split}"
 
 
-def slice_label(by: str, value: str) -> str:
+def slice_label(row: Slice | SliceGap) -> str:
     """What a slice is called: a tenth of novelty says which end is which."""
-    tenth = {"0": "1 (most like train)", "9": "10 (newest)"}
-    if by != "novelty" or not value.isdigit():
+    tenth, value = {"0": "1 (most like train)", "9": "10 (newest)"}, view.one_line(row.value)
+    if row.by != "novelty" or not value.isdigit():
         return value
     return f"tenth {tenth.get(value, int(value) + 1)}"
 
