@@ -20,7 +20,7 @@ from domainlm.artifacts import Run
 from domainlm.corpus import documents
 from domainlm.corpus.documents import Section
 from domainlm.errors import DomainLMError
-from domainlm.evaluation import baselines, loss, models, samples, spans, stage, tables
+from domainlm.evaluation import baselines, loss, models, samples, score, spans, stage, tables
 from domainlm.evaluation.evidence import Evidence, load
 from evaluation_helpers import KINDS, TOPICS, filings, make_run, prose, relabelled, tiny
 
@@ -369,6 +369,23 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
     assert [f.read_bytes() for f in files] == before
 
 
+@pytest.mark.slow
+def test_losses_in_tasks_of_a_few_spans_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for step in (5, 100):
+        monkeypatch.setattr(score, "STEP", step)
+        run = make_run(tmp_path / f"run-{step}")
+        carry_out(run)
+        assert len(list(run.root.glob("evaluation/parts/scratch.losses-*"))) == -(-12 // step)
+        table = pq.read_table(run.root / "evaluation/documents.parquet").to_pylist()
+        found.append([(t["model"], t["document"], t["nats"]) for t in table])
+    few, whole = found
+    assert [row[:2] for row in few] == [row[:2] for row in whole]
+    assert [row[2] for row in few] == pytest.approx([row[2] for row in whole], rel=1e-5)
+
+
 def test_stage_without_stock_and_unseen(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", stock=False, passages=0, also=["retrieval"])
     documents.write(run.root / "corpus/documents-00000.parquet", filings("train", 3))
@@ -402,11 +419,7 @@ def test_stage_needs_text_to_measure_on(tmp_path: Path) -> None:
 def test_a_changed_stock_model_is_an_error(tmp_path: Path) -> None:
     folder = tiny("gpt2", tmp_path / "model")
     with pytest.raises(DomainLMError, match="not the one this run began with"):
-        stage.score(make_run(tmp_path / "run").root, _stock_arguments(folder, tmp_path))
-
-
-def _stock_arguments(folder: Path, tmp_path: Path) -> dict[str, Any]:
-    return {"name": "stock", "stock": str(folder), "sha256": "0" * 64, "window": 64}
+        models.held(tmp_path, {"name": "stock", "stock": str(folder), "sha256": "0" * 64})
 
 
 def test_the_stage_loads_no_torch() -> None:

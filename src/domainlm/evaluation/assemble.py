@@ -24,6 +24,7 @@ from domainlm.evaluation.deep import PARTS, SPANS
 from domainlm.evaluation.samples import SEEDS
 from domainlm.evaluation.spans import held_out_sha256, read_spans
 from domainlm.evaluation.tables import SEED, read_lines, write_documents, write_lines
+from domainlm.pretrained import pretraining_flops
 from domainlm.recipe import Gate, Recipe, validate
 
 PASSAGES = f"{PARTS}/passages.json"
@@ -39,10 +40,10 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     guests = [guest["name"] for guest in arguments["guests"]]
     networks = [*(["stock"] if stock else []), *arms, *guests]
     training = {arm: read_json(root / "models" / arm / "training.json") for arm in arms}
-    rows = _documents(root, networks, arguments["baselines"])
+    rows = _documents(root, networks, [*arguments["rows"]["losses"], *arguments["baselines"]])
     windows, passed = (
-        [row for name in networks for row in _parquet(root / f"{PARTS}/{name}.{end}.parquet")]
-        for end in ("windows", "snapshots")
+        [row for path in arguments["rows"][kind] for row in _parquet(root / path)]
+        for kind in ("windows", "snapshots")
     )
     table = tables.by_split(rows)
     present = [name for name in baselines.TITLES if any(name in by for by in table.values())]
@@ -68,7 +69,7 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
         name=recipe.name,
         notices=about.notices(recipe, arguments, spans),
         held_out_sha256=held_out_sha256(spans),
-        models=about.models(root, arguments, training, present),
+        models=_pretrained(about.models(root, arguments, training, present)),
         loss=losses,
         gaps=gaps,
         slices=[row for found, _ in cut for row in found],
@@ -109,8 +110,7 @@ def gather(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
 
 def _documents(root: Path, networks: Sequence[str], parts: Sequence[str]) -> list[dict[str, Any]]:
     """All rows, models in the order of the report, each model's in the order of the spans."""
-    paths = (*(f"{PARTS}/{name}.losses.parquet" for name in networks), *parts)
-    rows = [row for path in paths for row in _parquet(root / path)]
+    rows = [row for path in parts for row in _parquet(root / path)]
     rank = {name: place for place, name in enumerate((*networks, *baselines.TITLES))}
     return sorted(rows, key=lambda row: rank[row["model"]])
 
@@ -118,6 +118,12 @@ def _documents(root: Path, networks: Sequence[str], parts: Sequence[str]) -> lis
 def _parquet(path: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
     return rows
+
+
+def _pretrained(models: Mapping[str, evidence.Model]) -> dict[str, evidence.Model]:
+    """With what it took to make the models that came from elsewhere, where that is published."""
+    found = {n: pretraining_flops(m.source, m.parameters) for n, m in models.items()}
+    return {n: m.model_copy(update={"pretraining_flops": found[n]}) for n, m in models.items()}
 
 
 def _seeds(recipe: Recipe, arms: Sequence[str]) -> list[list[str]]:

@@ -181,12 +181,12 @@ def answer(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     from domainlm.evaluation import models
 
     name, part = arguments["name"], arguments["part"]
-    folder, _ = models.locate(root, arguments)
-    model, tokenizer, separator = models.load(folder)
-    window = min(arguments["window"], models.context(model))
-    how = (window, separator, models.batch(model))
+    found = models.held(root, arguments)
+    how = (found.window(arguments["window"]), found.separator, models.batch(found.model))
     path = root / f"{PARTS}/{name}.{FILES[part]}"
-    return {str(path.relative_to(root)): _ANSWERS[part](root, path, model, tokenizer, *how)}
+    return {
+        str(path.relative_to(root)): _ANSWERS[part](root, path, found.model, found.tokenizer, *how)
+    }
 
 
 def _choices(root: Path, path: Path, model: Any, tokenizer: Any, *how: Any) -> int:

@@ -1,5 +1,6 @@
 """The one door for every model, ours or stock: a Hugging Face folder, safetensors only."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,18 +44,49 @@ def load(path: Path) -> tuple[Any, tokenizers.Tokenizer, int]:
     return model, plain_tokenizer(path), separator_id(path)
 
 
-def locate(root: Path, arguments: Mapping[str, Any]) -> tuple[Path, str]:
-    """Folder and weights' hash of the model that a task names; a stock model is looked for again.
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """A model that a task named, loaded."""
 
-    Raises `DomainLMError` where that is not the one this run began with.
+    folder: Path
+    sha256: str
+    model: Any
+    tokenizer: tokenizers.Tokenizer
+    separator: int
+
+    def window(self, wanted: int) -> int:
+        """Tokens the model reads at once: so many, or what it was built for."""
+        return min(wanted, context(self.model))
+
+
+_HELD: dict[tuple[object, ...], Held] = {}
+
+
+def held(root: Path, arguments: Mapping[str, Any]) -> Held:
+    """The model that a task of the run in `root` names; kept, since its next task wants it too.
+
+    Raises `DomainLMError` where a stock model is not the one this run began with.
     """
-    if "stock" not in arguments:
-        folder = root / "models" / arguments["name"]
-        return folder, sha256_file(folder / "model.safetensors")
-    from domainlm.pretrained import relocate
+    weights = root / "models" / arguments["name"] / "model.safetensors"
+    stat = None if "stock" in arguments else weights.stat()
+    stamp = (arguments["sha256"],) if stat is None else (stat.st_ino, stat.st_mtime_ns)
+    key = (root, arguments["name"], *stamp)
+    if key not in _HELD:
+        release()
+        if stat is None:
+            from domainlm.pretrained import relocate
 
-    found = relocate(arguments["stock"], arguments["sha256"])
-    return found.path, found.sha256
+            found = relocate(arguments["stock"], arguments["sha256"])
+            folder, sha256 = found.path, found.sha256
+        else:
+            folder, sha256 = weights.parent, sha256_file(weights)
+        _HELD[key] = Held(folder, sha256, *load(folder))
+    return _HELD[key]
+
+
+def release() -> None:
+    """Let go of the model that is kept."""
+    _HELD.clear()
 
 
 def batch(model: Any) -> int:

@@ -19,8 +19,9 @@ from domainlm.evaluation import (
     deep,
     features,
     guests,
+    models,
     probe,
-    quality,
+    score,
     spans,
     tables,
 )
@@ -30,7 +31,6 @@ from domainlm.evaluation.tables import SEED
 from domainlm.recipe import dump
 
 TRAINED = ("config.json", "training.json", "training.jsonl")
-CONTEXT_BYTES = 2_048  # of the window that is of one size for all models, in bytes
 
 
 def waves(run: Run) -> Iterator[list[Task]]:
@@ -46,9 +46,9 @@ def waves(run: Run) -> Iterator[list[Task]]:
         *first,
     ]
 
-    models, skipped = _models(run)
-    scores = [_score_task(model, inputs) for model, inputs in models]
+    given, skipped = _models(run)
     rows = len(spans.read_spans(run.root / SPANS))
+    scores = [task for model, inputs in given for task in score.tasks(model, inputs, rows)]
     compressed = [
         Task(
             f"evaluation/baselines-{number:05d}",
@@ -64,20 +64,21 @@ def waves(run: Run) -> Iterator[list[Task]]:
     controls = _probe_controls(run)
     yield [*second, *compressed, *controls, *scores]
 
-    samples = tuple(f"{PARTS}/{model['name']}.samples.jsonl" for model, _ in models)
+    samples = tuple(f"{PARTS}/{model['name']}.samples.jsonl" for model, _ in given)
     copied = []
     for number, file in enumerate(files):
         to = f"{PARTS}/copies-{number:05d}.json"
-        given = {"file": file, "samples": samples, "to": to}
+        what = {"file": file, "samples": samples, "to": to}
         name = f"evaluation/copies-{number:05d}"
-        copied.append(Task(name, find_copies, given, (file, *samples), (to,)))
-    answers = [task for model, inputs in models for task in deep.answered(run, model, inputs)]
+        copied.append(Task(name, find_copies, what, (file, *samples), (to,)))
+    answers = [task for model, inputs in given for task in deep.answered(run, model, inputs)]
     yield [*copied, *answers]
+    models.release()  # what follows is of figures alone
 
-    names = [model["name"] for model, _ in models]
+    names = [model["name"] for model, _ in given]
     arms = [arm.name for arm in run.recipe.train if arm.name in names]
     trained = [f"models/{a}/{f}" for a in arms for f in TRAINED]
-    snapshots = [path for model, _ in models for path in model.get("snapshots", ())]
+    snapshots = [path for model, _ in given for path in model.get("snapshots", ())]
     gathered = (*scores, *compressed, *controls, *copied, *answers)
     parts = [output for task in gathered for output in task.outputs]
     stock = run.stock and {f: getattr(run.stock, f) for f in ("name", "title", "sha256", "notes")}
@@ -88,6 +89,7 @@ def waves(run: Run) -> Iterator[list[Task]]:
         "arms": arms,
         "guests": [dataclasses.asdict(guest) for guest in guests.read(run.root)],
         "skipped": skipped,
+        "rows": score.rows(scores),
         "baselines": [output for task in compressed for output in task.outputs],
         "controls": {task.arguments["name"]: task.outputs[0] for task in controls},
         "copies": [task.outputs[0] for task in copied],
@@ -124,14 +126,6 @@ def _models(run: Run) -> tuple[list[tuple[dict[str, Any], tuple[str, ...]]], lis
         known = {"name": guest.name, "stock": guest.source, "sha256": guest.sha256}
         found.append(({**how, **known}, common))
     return found, skipped
-
-
-def _score_task(arguments: dict[str, Any], inputs: tuple[str, ...]) -> Task:
-    name = arguments["name"]
-    ends = ("losses.parquet", "windows.parquet", "snapshots.parquet", "samples.jsonl",
-            "surprisal.jsonl", "features.safetensors", "model.json")  # fmt: skip
-    outputs = tuple(f"{PARTS}/{name}.{end}" for end in ends)
-    return Task(f"evaluation/score-{name}", score, arguments, inputs, outputs, in_process=True)
 
 
 def _probe_controls(run: Run) -> list[Task]:
@@ -212,8 +206,6 @@ def find_copies(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
 
 def control(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
     """Task: features of the probe's passages that no training on this corpus made."""
-    from domainlm.evaluation import models
-
     texts = [p["text"] for p in read_json(root / PASSAGES)["passages"]]
     states = features.NONE
     if arguments["name"] == "MiniLM":
@@ -227,85 +219,3 @@ def control(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
         states = features.hidden_states(model, tokenizer, texts, window, separator, 8)
     features.write(root / arguments["to"], states)
     return {arguments["to"]: len(texts)}
-
-
-def score(root: Path, arguments: dict[str, Any]) -> Mapping[str, int]:
-    """Task: one model's losses on the spans, its samples and its features; loads it once."""
-    from domainlm.console import progress
-    from domainlm.evaluation import loss, models, samples, surprisal
-
-    name = arguments["name"]
-    folder, sha256 = models.locate(root, arguments)
-    model, tokenizer, separator = models.load(folder)
-    context, batch = models.context(model), models.batch(model)
-    window = min(arguments["window"], context)
-    half = loss.half(window)
-    prefix = f"{PARTS}/{name}"
-
-    def read(part: list[spans.Span], window: int, stride: int, **more: int) -> list[dict[str, Any]]:
-        """Rows of `documents.parquet` of these spans, read by windows of so many tokens."""
-        size = sum(span.bytes for span in part)
-        with progress(f"scoring {name}", size, "bytes") as advance:
-            how = (window, stride, separator, batch, lambda share: advance(round(share * size), ""))
-            found = loss.token_nats(model, tokenizer, [span.text for span in part], *how)
-        return [
-            tables.scored_row(name, span, loss.token_ends(tokenizer, span.text), nats,
-                              window=window, stride=stride, **more)
-            for span, nats in zip(part, found, strict=True)
-        ]  # fmt: skip
-
-    scored = spans.read_spans(root / SPANS)
-    rows = read(scored, window, half)
-    tables.write_documents(root / f"{prefix}.losses.parquet", rows)
-    few = spans.first_quarter(scored)
-    size = CONTEXT_BYTES * sum(row["tokens"] for row in rows) / sum(row["bytes"] for row in rows)
-    equal = min(context, max(16, round(size)))
-    others = read(few, window, window)
-    others += read(few, equal, loss.half(equal), context_bytes=CONTEXT_BYTES)
-    others.sort(key=lambda row: list(dict.fromkeys(s.split for s in few)).index(row["split"]))
-    tables.write_documents(root / f"{prefix}.windows.parquet", others)
-
-    prompts, special = read_json(root / PROMPTS), models.special_ids(folder)
-    written = []
-    with progress(f"samples of {name}", len(prompts), "prompts") as advance:
-        for number, prompt in enumerate(prompts):
-            texts = samples.continue_text(
-                model,
-                tokenizer,
-                prompt["text"],
-                identity=prompt["id"],
-                seeds=samples.SEEDS,
-                tokens=arguments["generate"],
-                temperature=arguments["temperature"],
-                context=min(context, max(window, 2)),
-                separator=separator,
-                special=special,
-            )
-            written += [
-                samples.row(prompt, name, seed, text, sha256)
-                for seed, text in zip(samples.SEEDS, texts, strict=True)
-            ]
-            advance(number + 1, "")
-    tables.write_lines(root / f"{prefix}.samples.jsonl", written)
-    readings = surprisal.readings(model, tokenizer, prompts, name, window, separator)
-    lines = [reading.model_dump() for reading in readings]
-    tables.write_lines(root / f"{prefix}.surprisal.jsonl", lines)
-
-    passages = [p["text"] for p in read_json(root / PASSAGES)["passages"]]
-    states = features.hidden_states(model, tokenizer, passages, window, separator, batch)
-    features.write(root / f"{prefix}.features.safetensors", states)
-    passed = []
-    for path in arguments.get("snapshots", ()):  # last: they take the place of the weights
-        quality.load(model, root / path)
-        step = quality.facts(root / path)["step"]
-        passed += [row | {"step": step} for row in read(few, window, half)]
-    tables.write_documents(root / f"{prefix}.snapshots.parquet", passed)
-    facts = {
-        "sha256": sha256,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "vocabulary": model.get_input_embeddings().num_embeddings,
-        "window": window,
-        "stride": half,
-    }
-    write_json(root / f"{prefix}.model.json", facts)
-    return {f"{prefix}.losses.parquet": len(rows), f"{prefix}.samples.jsonl": len(written)}
