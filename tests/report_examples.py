@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from domainlm.evaluation.baselines import LAST_YEAR
 from domainlm.evaluation.evidence import Evidence, Reading, Sample
 
 RECIPE = """name = "demo"
@@ -34,12 +35,22 @@ TITLES = {
     "stock": ("stock", "SmolLM2-135M-Instruct (instruction-tuned, 4-bit weights)", 134_515_008),
     "scratch": ("scratch", "Qwen3-style, 1.9M parameters", 1_903_104),
     "continued": ("continued", "SmolLM2-135M-Instruct, trained further", 134_515_008),
-    "ppmd": ("baseline", "PPMd order 8, primed with 1 MB of training text", None),
+    "PPMd primed": ("baseline", "PPMd order 8, primed with 1 MB of training text", None),
     "xz": ("baseline", "xz -9e", None),
+    LAST_YEAR: ("baseline", "PPMd order 8, primed with the group's earlier document", None),
+    "PPMd": ("baseline", "PPMd order 8, alone", None),
+    "uniform": ("baseline", "every byte equally likely (8 bits)", None),
 }
 SCORES = {
-    "unseen": {"stock": 0.981, "scratch": 1.164, "continued": 0.842, "ppmd": 1.243, "xz": 1.702},
-    "seen": {"stock": 0.969, "scratch": 1.021, "continued": 0.761, "ppmd": 1.118, "xz": 1.688},
+    "unseen": {"stock": 0.981, "scratch": 1.164, "continued": 0.842, "PPMd primed": 1.243,
+               "xz": 1.702},
+    "seen": {"stock": 0.969, "scratch": 1.021, "continued": 0.761, "PPMd primed": 1.118,
+             "xz": 1.688},
+}  # fmt: skip
+PART, PART_GAP = 10, -0.042  # documents that copying last year has not, and what arms gain on it
+MORE = {  # with a baseline of a part of the text, the best of all there, and two far behind
+    split: {**rows, LAST_YEAR: 0.803, "PPMd": 3.104, "uniform": 8.0}
+    for split, rows in SCORES.items()
 }
 OPENING = (
     "Item 7. Management's Discussion and Analysis of Financial Condition and Results of "
@@ -82,14 +93,19 @@ def example(
         for model, bits in rows.items():
             row = {"model": model, "split": split, "bits_per_byte": bits, "bytes": size}
             row |= {"ci95": (bits - 0.04, bits + 0.05), "documents": groups * 2, "groups": groups}
+            if model == LAST_YEAR:
+                row |= {"documents": groups * 2 - PART, "groups": groups - PART // 2}
             row["tokens"] = None if TITLES[model][0] == "baseline" else size // 4
             loss.append(row | {"nats": bits * math.log(2) * size})
         pairs = [(a, "stock") for a in ("scratch", "continued")]
-        pairs += [("continued", "scratch"), ("scratch", "ppmd"), ("continued", "ppmd")]
+        pairs += [("continued", "scratch")]
+        pairs += [(a, b) for b in rows if TITLES[b][0] == "baseline" and b != "xz"
+                  for a in ("scratch", "continued")]  # fmt: skip
         for a, b in pairs:
             if a in rows and b in rows:
-                bits = rows[a] - rows[b]
+                bits = rows[a] - rows[b] if b != LAST_YEAR else PART_GAP
                 row = {"a": a, "b": b, "split": split, "bits_per_byte": bits, "groups": groups}
+                row["documents"] = groups * 2 - PART * (b == LAST_YEAR)
                 row |= {"ci95": (bits - half, bits + half), "p_value": 0.00005}
                 gaps.append(row | {"wins": groups - 1 if bits < 0 else 1})
     values: dict[str, Any] = {
@@ -136,8 +152,9 @@ def example(
              "loss": end + (start - end) * math.exp(-i / 60) + 0.15 * math.sin(i * 1.7),
              "validation_bits_per_byte":
                  None if i % 46 else bits + (start / 4) * math.exp(-i / 70)}
-            for m, start, end, bits in (("scratch", 9.7, 3.9, 1.15), ("continued", 3.1, 2.6, 0.85))
-            if m in names for i in range(1, 369)
+            for m, start, end in (("scratch", 9.7, 3.9), ("continued", 3.1, 2.6))
+            for bits in [rows[m] for rows in scores.values() if m in rows][:1]
+            for i in range(1, 369)
         ],
         "samples": {"path": "evaluation/samples.jsonl", "prompts_sha256": "9c" * 32,
                     "tokens": 100, "temperature": 0.8, "seeds": [1, 2, 3]},
@@ -234,7 +251,7 @@ def readings(evidence: Evidence) -> list[Reading]:
 
 def full() -> Evidence:
     """Every part of the evidence, with a model from outside."""
-    base = example(notices=(INVENTED,)).model_dump()
+    base = example(scores=MORE, notices=(INVENTED,)).model_dump()
     models = base["models"] | {
         "guest": {"role": "other", "title": "Big-1B (a guest)", "source": "some/where",
                   "sha256": "77" * 32, "parameters": 1_000_000_000, "window": 1024, "stride": 512}
@@ -251,6 +268,10 @@ def full() -> Evidence:
                 bits = 0.97 + more + 0.07 * n
                 slices.append({**where, "model": model, "bits_per_byte": bits, "bytes": 90_000,
                                "ci95": (bits - 0.06, bits + 0.07)})  # fmt: skip
+            if by == "novelty":
+                bits, copied = (0.41, 1.07, 2.23)[n], 27 - 6 * n
+                slices.append({**where, "model": LAST_YEAR, "bits_per_byte": bits, "bytes": 70_000,
+                               "ci95": (bits - 0.1, bits + 0.1), "documents": copied})  # fmt: skip
             bits = (-0.19, 0.034, -0.023)[n]
             gaps.append({**where, "a": "continued", "b": "stock", "bits_per_byte": bits,
                          "ci95": (bits - 0.017, bits + 0.018), "p_value": 0.001 + 0.2 * n,
@@ -282,8 +303,8 @@ def full() -> Evidence:
         "probe": probes,
         "spreads": [{"models": ["scratch", "again", "third"], "split": "unseen", "mean": 1.1652,
                      "sd": 0.0043}],
-        "general": [{"model": m, "source": "two stories in the public domain", "documents": 2,
-                     "bytes": 181_000, "bits_per_byte": 1.23 + 0.31 * n}
+        "general": [{"model": m, "source": "the language reference of Python 3.11.7",
+                     "documents": 2, "bytes": 181_000, "bits_per_byte": 1.23 + 0.31 * n}
                     for n, m in enumerate(("stock", "scratch", "continued"))],
         "choices": [{"task": task, "scorer": s, "questions": 211, "groups": 41, "chance": 0.253,
                      "accuracy": a, "ci95": (a - 0.05, a + 0.06)}
@@ -328,6 +349,15 @@ def full() -> Evidence:
     return Evidence.model_validate(base | more)
 
 
+def heart(*rates: tuple[str, float]) -> list[dict[str, Any]]:
+    """Models that complete these shares of train and of held-out text alike."""
+    return [
+        {"model": m, "copies": c, "windows": 100, "groups": 40, "exact": round(100 * rate),
+         "rate": rate, "ci95": (max(0.0, rate - 0.06), min(1.0, rate + 0.05))}
+        for m, rate in rates for c in ("0", "1")
+    ]  # fmt: skip
+
+
 def without(*models: str) -> dict[str, dict[str, float]]:
     """The scores without some models."""
     return {s: {m: v for m, v in r.items() if m not in models} for s, r in SCORES.items()}
@@ -353,5 +383,7 @@ def variants() -> dict[str, Evidence]:
         "loses": example(scores=behind),
         "full": full(),
         "one_arm": example(scores=without("continued")),
+        "part_measured": example(scores=MORE),
+        "by_heart": example(memorization=heart(("stock", 0.03), ("scratch", 0.97))),
         "nothing": example(scores={"none": {}}, curves=[], cost=[], probe=[]),
     }

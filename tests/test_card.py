@@ -169,6 +169,21 @@ def test_the_code_of_the_card_runs_as_it_stands(
     assert any(not torch.equal(w, before[n]) for n, w in space["base"].named_parameters())
 
 
+def test_the_card_tells_the_hardest_probe_beside_its_own_bag_of_words() -> None:
+    row = example().model_dump()["probe"][0]
+    hard, easy = ["1", "2", "3"], ["1", "2"]
+    rows = [
+        {**row, "task": f"which of {len(labels)}", "labels": labels, "features": features,
+         "accuracy": accuracy}
+        for labels, features, accuracy in (
+            (hard, "TF-IDF", 0.61), (hard, "scratch", 0.52), (easy, "TF-IDF", 0.93),
+            (easy, "scratch", 0.94),
+        )
+    ]  # fmt: skip
+    text = card.card(example(probe=rows), "scratch")
+    assert "asked which of 3, 52.0 % right; a bag of words 61.0 %" in text
+
+
 def test_without_a_probe_of_the_arm_the_card_takes_the_last_layer() -> None:
     assert 'LAYER, POOLING = -1, "mean"' in card.card(example(), "scratch")
     assert 'LAYER, POOLING = 3, "last"' in card.card(probed(3, "last"), "scratch")

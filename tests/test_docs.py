@@ -14,6 +14,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -197,17 +198,13 @@ def test_the_blocks_of_a_page_run_in_their_order(
     furnish(tmp_path / "home", finished)
     tools = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = os.environ | {"PATH": tools, "HF_HUB_OFFLINE": "1"}
-    python = ""  # the blocks of a page are one program, begun again after a command
     for block in blocks(page):
-        named = re.match(r"# ([\w-]+\.toml)\n", block.text)
-        if block.language == "toml" and named:
+        if block.language == "toml" and (named := re.match(r"# ([\w-]+\.toml)\n", block.text)):
             (tmp_path / "home" / named[1]).write_text(block.text)
-        if block.why or block.language not in ("sh", "python"):
-            continue
-        script = block.text
-        if block.language == "python":
-            python = script = f"{python}\n{script}"
-        arguments = [sys.executable, "-c"] if block.language == "python" else ["bash", "-euc"]
+    runnable = (b for b in blocks(page) if not b.why and b.language in ("sh", "python"))
+    for language, part in groupby(runnable, lambda block: block.language):
+        script = "\n".join(block.text for block in part)  # blocks of Python are one program
+        arguments = [sys.executable, "-c"] if language == "python" else ["bash", "-euc"]
         done = subprocess.run([*arguments, script], cwd=tmp_path / "home", env=environment,
                               capture_output=True, text=True)  # fmt: skip
-        assert done.returncode == 0, f"{block}:\n{done.stderr}"
+        assert done.returncode == 0, f"{script}\n{done.stderr}"

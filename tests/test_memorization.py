@@ -115,16 +115,11 @@ def test_greedy_text_is_the_one_that_transformers_generates(kind: str, tmp_path:
     assert not memorization.greedy(model, ids, 0).any()
 
 
-def test_a_model_that_learnt_text_by_heart_gives_it_away(tmp_path: Path) -> None:
-    texts = [prose(f"heart {n}", 100) for n in range(8)]
-    windows = [
-        Window("1" if n < 4 else "0", f"d{n}", f"g{n}", text, len(" ".join(text.split()[:50])))
-        for n, text in enumerate(texts)
-    ]
-    folder = tiny("gpt2", tmp_path / "gpt2", seed=1, context=128)
-    tokenizer = models.plain_tokenizer(folder)
+def by_heart(folder: Path, texts: list[str]) -> Path:
+    """A tiny model that read the first 100 tokens of these until it had them."""
+    tokenizer = models.plain_tokenizer(tiny("gpt2", folder, seed=1, context=128))
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    ids = torch.tensor([[0, *tokenizer.encode(t).ids[:100]] for t in texts[:4]])
+    ids = torch.tensor([[0, *tokenizer.encode(t).ids[:100]] for t in texts])
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.0)
     for _ in range(400):
         loss = model(input_ids=ids, labels=ids).loss
@@ -132,7 +127,23 @@ def test_a_model_that_learnt_text_by_heart_gives_it_away(tmp_path: Path) -> None
         loss.backward()
         optimizer.step()
     model.save_pretrained(folder)
-    model, tokenizer, separator = models.load(folder)
+    return folder
+
+
+def windows_of(texts: list[str], train: int) -> list[Window]:
+    """The first `train` stand in train once, the others are held out."""
+    return [
+        Window("1" if n < train else "0", f"d{n}", f"g{n}", text,
+               len(" ".join(text.split()[:50])))
+        for n, text in enumerate(texts)
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_model_that_learnt_text_by_heart_gives_it_away(tmp_path: Path) -> None:
+    texts = [prose(f"heart {n}", 100) for n in range(8)]
+    windows = windows_of(texts, 4)
+    model, tokenizer, separator = models.load(by_heart(tmp_path / "gpt2", texts[:4]))
     found = memorization.extracted(model, tokenizer, windows, separator, batch=3)
     assert found == [1, 1, 1, 1, 0, 0, 0, 0]
     rows, (difference,) = memorization.results(windows, {"scratch": found})
@@ -149,6 +160,24 @@ def test_a_model_that_learnt_text_by_heart_gives_it_away(tmp_path: Path) -> None
     assert memorization.extracted(model, tokenizer, [numbers], separator, 4) == [0]
     small = tiny("gpt2", tmp_path / "small", context=64)
     assert memorization.extracted(*models.load(small)[:2], windows, separator, 4) == []
+
+
+@pytest.mark.slow
+def test_a_model_that_learnt_held_out_text_by_heart_is_seen(tmp_path: Path) -> None:
+    """Its control is no control: the rate of held-out text stands above an untrained model's."""
+    texts = [prose(f"leak {n}", 100) for n in range(8)]
+    windows = windows_of(texts, 0)
+    folders = {
+        "leaked": by_heart(tmp_path / "leaked", texts),
+        "untrained": tiny("gpt2", tmp_path / "untrained", seed=2, context=128),
+    }
+    found = {}
+    for name, folder in folders.items():
+        model, tokenizer, separator = models.load(folder)
+        found[name] = memorization.extracted(model, tokenizer, windows, separator, batch=5)
+    (leaked, untrained), _ = memorization.results(windows, found)
+    assert (leaked.copies, leaked.exact, untrained.exact) == ("0", 8, 0)
+    assert leaked.ci95[0] > untrained.ci95[1]
 
 
 def test_windows_that_a_model_cannot_read_count_for_none() -> None:

@@ -76,6 +76,48 @@ def test_the_heading_on_later_pages_is_left_out(tmp_path: Path) -> None:
     assert not any("Strange" in p.text for p in chosen)
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["Item 1A. Risk Factors (continued)", "ITEM 1A.  RISK FACTORS - CONTINUED", "Risk factors",
+     "Risk Factors (cont’d) 17", "Item 1A — Risk Factors of the Company", "risk factors, cont."],
+)  # fmt: skip
+def test_a_heading_said_again_is_left_out(line: str) -> None:
+    def words(heading: str) -> set[str]:
+        text = f"{heading}\n\n{prose('a', 70)}{line}\n{prose('b', 70)}"
+        return set(" ".join(probe.stretches(text, 10, 99)).casefold().split())
+
+    assert not words("Item 1A. Risk Factors (continued)") & {"risk", "factors", "factors,"}
+    assert "risk" in words("Item 7. Something Else")
+    long = f"risk factors {prose('c', 20).replace(chr(10), ' ')}"
+    assert "factors" in " ".join(probe.stretches(f"Risk Factors\n\n{long}", 10, 99))
+
+
+@pytest.mark.slow
+def test_a_probe_that_is_fed_the_heading_would_show(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sections that differ by their headings alone: what is left of them tells nothing."""
+    path = tmp_path / "documents-0.parquet"
+    titles = {"Item 1": "Our Business", "Item 1A": "Risk Factors", "Item 7": "Discussion"}
+
+    def same(d: Document) -> Document:
+        text, sections = "", []
+        for label, title in titles.items():
+            start = len(text)
+            pages = [prose(f"{d.id} {label} {n}", 16) for n in range(24)]
+            text += f"{label}. {title}\n" + f"{label}. {title} (continued)\n".join(pages)
+            sections.append(Section(label, start, len(text)))
+        return dataclasses.replace(d, text=text, sections=tuple(sections))
+
+    documents.write(path, [same(d) for d in [*filings("train", 8, 2), *filings("unseen", 8)]])
+    masked, _ = probe.passages([path], 150, 1)
+    monkeypatch.setattr(probe, "_repeats", lambda line, headings: False)
+    fed, _ = probe.passages([path], 150, 1)
+    hidden, shown = (probe.measure(found, [], 1)[0] for found in (masked, fed))
+    assert shown.accuracy > 0.97
+    assert hidden.ci95[0] < 1 / 3 and hidden.accuracy < 0.6
+
+
 def test_probe_takes_headings_that_recur(tmp_path: Path) -> None:
     """Each document has a title of its own; two headings are in all."""
     path = tmp_path / "documents-0.parquet"

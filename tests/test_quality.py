@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from domainlm.artifacts import write_json
 from domainlm.errors import DomainLMError
-from domainlm.evaluation import evidence, guests, models, quality
-from domainlm.pretrained import Pretrained, locate, weights_hash
+from domainlm.evaluation import assemble, evidence, guests, models, quality
+from domainlm.pretrained import SMOLLM2, Pretrained, locate, pretraining_flops, weights_hash
 from domainlm.training.loop import halvings
 from evaluation_helpers import tiny
 
@@ -86,6 +87,35 @@ def test_a_guest_takes_the_place_of_its_name_alone(tmp_path: Path) -> None:
     assert again.title == "a-model: A Model"
     with pytest.raises(DomainLMError, match="cannot be called"):
         guests.add(tmp_path / "run", model, "../x", {"stock"})
+
+
+def test_what_a_guest_has_read_is_known_from_its_own_run_alone(tmp_path: Path) -> None:
+    def run(name: str, held_out: str) -> Path:
+        write_json(tmp_path / name / guests.EVIDENCE, {"held_out_sha256": held_out})
+        return tmp_path / name
+
+    def model(folder: Path) -> Pretrained:
+        return Pretrained(str(folder), folder.name, folder, weights_hash(folder), ("tiny",))
+
+    here, same, other = run("here", "a" * 64), run("same", "a" * 64), run("other", "b" * 64)
+    folders = [tiny("gpt2", root / "models" / "arm") for root in (same, other)]
+    assert guests.add(here, model(folders[0]), "one", set()).notes == ("tiny",)
+    with pytest.raises(DomainLMError, match="held out other text"):
+        guests.add(here, model(folders[1]), "two", set())
+    moved = folders[1].rename(tmp_path / "moved")
+    assert guests.add(here, model(moved), "two", set()).notes == ("tiny", guests.UNKNOWN)
+    assert guests.read(here)[-1].notes[-1] == guests.UNKNOWN
+
+
+def test_pretraining_is_told_where_it_is_published(tmp_path: Path) -> None:
+    assert pretraining_flops(SMOLLM2, 135_000_000) == pytest.approx(1.62e21)
+    assert pretraining_flops("openai-community/gpt2", 124_000_000) is None
+    assert pretraining_flops(str(tmp_path), 9) is None
+    assert pretraining_flops(SMOLLM2, None) is None
+    rows = {n: evidence.Model(role="stock", title="", source=n, parameters=10) for n in
+            (SMOLLM2, "models/arm")}  # fmt: skip
+    found = assemble._pretrained(rows)
+    assert [m.pretraining_flops for m in found.values()] == [1.2e14, None]
 
 
 def test_a_file_that_is_no_gguf_is_an_error(

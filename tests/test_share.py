@@ -204,6 +204,24 @@ def test_one_flipped_bit_of_the_manifest_is_found(run: Path) -> None:
         back()
 
 
+def test_a_file_that_nobody_owns_is_found(run: Path) -> None:
+    spared = {"playground/votes.jsonl": "yours", "checkpoints/scratch/00000100.pt": "not yet done",
+              "models/scratch/tensorboard/events": "process", ".alive-1": "process",
+              "corpus/.a.parquet.ab12.part": "process", ".lock": ""}  # fmt: skip
+    for path in (*spared, "models/scratch/pytorch_model.bin", "corpus/.hidden"):
+        (run / path).parent.mkdir(parents=True, exist_ok=True)
+        (run / path).write_bytes(b"stray")
+    (run / "report/link").symlink_to("nowhere")
+    assert share.differences(run) == [
+        f"{path}: not in the manifest"
+        for path in ("corpus/.hidden", "models/scratch/pytorch_model.bin", "report/link")
+    ]
+    said = dict(line.split(": ", 1) for line in share.spared(run))
+    assert set(said) == {path for path, what in spared.items() if what}
+    assert all(what in said[path] for path, what in spared.items() if what)
+    assert not [name for name in share.share(run).names if "stray" in name or "pytorch" in name]
+
+
 def test_a_file_that_went_or_was_added_to_is_found(run: Path) -> None:
     for path in ("report/index.html", "corpus/ledger.json", "recipe.toml"):
         data = (run / path).read_bytes()

@@ -1,5 +1,7 @@
 """Kinds of bytes, slices with adjusted p values, other windows, seeds and gates."""
 
+import dataclasses
+import datetime
 import math
 from pathlib import Path
 from typing import Any
@@ -8,14 +10,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, normalizers
+from tokenizers import models as tokenizer_models
 
 from domainlm.artifacts import write_json
+from domainlm.corpus import audit, documents
+from domainlm.corpus.documents import Document
+from domainlm.errors import DomainLMError
 from domainlm.evaluation import (
     assemble,
+    baselines,
+    deep,
     evidence,
     kinds,
     loss,
     models,
+    score,
     spans,
     statistics,
     surprisal,
@@ -23,7 +33,7 @@ from domainlm.evaluation import (
 )
 from domainlm.evaluation.kinds import KINDS
 from domainlm.recipe import Gate
-from evaluation_helpers import tiny
+from evaluation_helpers import make_run, prose, tiny
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=60)
 
@@ -69,8 +79,31 @@ def test_token_ends_of_bytes_and_of_characters() -> None:
     assert kinds.token_ends("aé", ["a", "Ã", "©"], [(0, 1), (1, 2), (1, 2)]) == [1, 2, 3]
     assert kinds.token_ends("a é", ["a", "▁é"], [(0, 1), (1, 3)]) == [1, 4]
     assert kinds.characters("aéb", [1, 2, 3, 4]) == [1, 1, 2, 3]
-    with pytest.raises(ValueError, match="the tokens of a text have 1 bytes, the text 3"):
+    with pytest.raises(DomainLMError, match="do not make it up") as raised:
         kinds.token_ends("abc", ["a"], [(0, 1)])
+    assert raised.value.why == "the tokens have 1 bytes, the text 3"
+    assert raised.value.where == "'abc'" and "byte-level" in raised.value.fix
+
+
+def test_scoring_with_a_tokenizer_that_miscounts_bytes_stops(tmp_path: Path) -> None:
+    """It gives every text back, and has no token for the blank at the end of this one."""
+    run = make_run(tmp_path / "run", stock=False, passages=0)
+    vocabulary = {sign: n for n, sign in enumerate(["<|endoftext|>", *"an é of 2"])}
+    signs = Tokenizer(tokenizer_models.BPE(vocabulary, []))
+    signs.normalizer = normalizers.Strip(left=False)
+    signs.decoder = decoders.Sequence([decoders.Fuse(), decoders.Replace("2", "2 ")])
+    signs.save(str(run.root / "models" / "scratch" / "tokenizer.json"))
+    (task, *_) = score.tasks({"name": "scratch", "window": 64}, (), 1)
+
+    def scored(text: str) -> Any:
+        span = spans.Span("d", "g", "unseen", "t", 0, text, len(text.encode()), "")
+        spans.write_spans(run.root / deep.SPANS, [span])
+        return task.function(run.root, task.arguments)
+
+    assert scored("an é of")
+    with pytest.raises(DomainLMError, match="do not make it up") as raised:
+        scored("an é of 2 ")
+    assert raised.value.why == "the tokens have 10 bytes, the text 11"
 
 
 # Slices, windows, seeds, gates -------------------------------------------------------------------
@@ -97,6 +130,38 @@ def test_slice_gaps_are_adjusted_for_their_number() -> None:
     assert {s.model for s in words} == {"ours", "stock"}
     assert words[1].bits_per_byte == pytest.approx(6.0 / 5)  # all cost is in five bytes of ten
     assert words[1].bytes == 5 * 18
+
+
+def test_copying_last_year_is_seen_by_novelty(tmp_path: Path) -> None:
+    """PPMd that read the group's last document gains by what of it stands in the next."""
+    rows = []
+    for n in range(50):
+        texts = [prose(f"{year} {n}", 300) for year in (2020, 2021)]
+        kept = len(texts[0]) * n // 50
+        for year, text, split in zip((2020, 2021), (texts[0], texts[0][:kept] + texts[1][kept:]),
+                                     ("train", "seen"), strict=True):  # fmt: skip
+            date, name = datetime.date(year, 3, 1), f"{year}-{n}"
+            rows.append(Document(name, f"g{n}", date, name, name, "", text, split=split))
+    file = "corpus/documents-00000.parquet"
+    documents.write(tmp_path / file, rows)
+    for wave in audit.waves(tmp_path, [file], 0.5, 1):
+        for task in wave:
+            task.function(tmp_path, task.arguments)
+    deciles = audit.novelty(tmp_path)
+    held = [dataclasses.replace(s, novelty=str(deciles[s.document]))
+            for s in spans.choose([tmp_path / file], "seen", 99, 0, 1)]  # fmt: skip
+    table: dict[str, list[dict[str, Any]]] = {baselines.LAST_YEAR: [], "PPMd": []}
+    for span, earlier in zip(held, baselines.previous([tmp_path / file], held), strict=True):
+        assert earlier
+        for name, mine in table.items():
+            (cost,) = baselines.nats(name, [span.text], earlier[1].encode())
+            mine.append(tables.compressed_row(name, span, cost))
+    losses, gaps = tables.slices("seen", table, [(baselines.LAST_YEAR, "PPMd")])
+    gains = [-g.bits_per_byte for g in gaps if g.by == "novelty"]  # least novel first
+    assert len(gains) == 10 and gains == sorted(gains, reverse=True)
+    assert gains[0] > 2 * gains[-1] > 0
+    told = [s.bits_per_byte for s in losses if (s.model, s.by) == (baselines.LAST_YEAR, "novelty")]
+    assert told == sorted(told)  # the slices show it by themselves
 
 
 def test_a_gap_is_of_the_documents_that_both_have() -> None:

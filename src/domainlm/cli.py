@@ -219,8 +219,10 @@ def verify(
         print(json.dumps({"files": count, "differences": differences}))
     for difference in differences:
         print(clean(difference), file=sys.stderr if as_json else sys.stdout)
+    for line in share_.spared(run) if token is None else ():
+        say(line)
     if differences:
-        say(f"{len(differences)} files are not what the manifest says", style="bold")
+        say(f"{len(differences)} files differ from the manifest", style="bold")
         raise typer.Exit(DIFFERENCE)
     if token is None:
         say(f"{count} files are what the manifest says")

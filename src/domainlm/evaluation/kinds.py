@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from domainlm.errors import DomainLMError
+
 KINDS = ("word", "number", "punctuation", "space")
 _PIECE = re.compile(r"(?P<word>[^\W\d_]+)|(?P<number>\d+(?:[.,]\d+)*)|(?P<space>\s+)|[^\w\s]+|_+")
 
@@ -28,7 +30,7 @@ def token_ends(text: str, tokens: Sequence[str], offsets: Sequence[tuple[int, in
     """The byte of `text` that each token ends before: of byte-level tokens one character a byte.
 
     `tokens` and `offsets` are those of a `tokenizers.Encoding`. Of other tokenizers the offsets in
-    characters decide. Raises ValueError where the tokens do not make up the text.
+    characters decide. Raises `DomainLMError` where the tokens do not make up the text.
     """
     size = len(text.encode())
     ends = np.cumsum([len(token) for token in tokens], dtype=np.int64)
@@ -36,7 +38,12 @@ def token_ends(text: str, tokens: Sequence[str], offsets: Sequence[tuple[int, in
         characters = np.cumsum([0, *(len(c.encode()) for c in text)])
         ends = characters[np.maximum.accumulate([end for _, end in offsets] or [0])]
     if size and ends[-1] != size:
-        raise ValueError(f"the tokens of a text have {ends[-1]} bytes, the text {size}")
+        raise DomainLMError(
+            "the tokens of a text do not make it up: its losses have no place in it",
+            where=repr(text[:60]),
+            why=f"the tokens have {ends[-1]} bytes, the text {size}",
+            fix="use a model with a byte-level tokenizer (GPT-2, Llama 3, Qwen, SmolLM, ...)",
+        )
     return [int(end) for end in ends]
 
 

@@ -24,6 +24,7 @@ from domainlm.evaluation.statistics import ratio_interval
 
 WORDS = 64
 HEADING_LINES = 2
+SHORT = 15  # words: a longer line that begins as the heading does is text
 LABELS = (2, 5, 16)  # at least, at most, and at most in the deep probe
 GROUPS = 4  # a label must occur in so many groups, in train and in test
 PER_CLASS = 8  # and in so many passages
@@ -36,6 +37,7 @@ FOLDS = 4
 TERMS = 100_000  # words and pairs of words that TF-IDF counts at most
 CHOICE = 512  # passages of a label at most that decide on layer, pooling and penalty
 ITEM = re.compile(r"\bitems?\s*\d{1,2}\s*(\([a-z]\)|[a-c]\b)?\.?", re.IGNORECASE)
+_CONTINUED = re.compile(r"\bcont(inued|.?d)?\W*$")
 _LETTERS = re.compile(r"[^\W\d_]{4,}")
 
 Kind = Literal["section", "group"]
@@ -142,15 +144,25 @@ def _of_document(document: Document, side: str, kind: Kind, seed: int) -> Iterat
 def stretches(section: str, words: int, most: int, *place: object) -> list[str]:
     """At most `most` pieces of `words` words of a section, by a hash of `place`; none overlap.
 
-    Its heading is left out, also where it is repeated on later pages, and so are item numbers.
+    Its heading is left out, and so are short lines that begin with it, as on later pages
+    ("Item 1A. Risk Factors (continued)"), and item numbers.
     """
     lines = section.strip().split("\n")
-    heading = {line.strip().casefold() for line in lines[:HEADING_LINES]}
-    kept = [s for s in lines[HEADING_LINES:] if s.strip().casefold() not in heading]
+    headings = {_bare(line) for line in lines[:HEADING_LINES]} - {()}
+    kept = [s for s in lines[HEADING_LINES:] if not _repeats(_bare(s), headings)]
     found = ITEM.sub(" ", "\n".join(kept)).split()
     starts = range(0, len(found) - words + 1, words)
     chosen = sorted(starts, key=lambda start: hashed(*place, start))[:most]
     return [" ".join(found[start : start + words]) for start in chosen]
+
+
+def _bare(line: str) -> tuple[str, ...]:
+    """The words of a heading, whatever its case, without its item number and "(continued)"."""
+    return tuple(re.findall(r"\w+", _CONTINUED.sub("", ITEM.sub(" ", line).casefold())))
+
+
+def _repeats(line: tuple[str, ...], headings: set[tuple[str, ...]]) -> bool:
+    return len(line) <= SHORT and any(line[: len(heading)] == heading for heading in headings)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -185,7 +185,7 @@ def slices(
             return row | {"ci95": row["ci95"] if row["groups"] > 1 else None}
 
         for model, part in parts.items():
-            if part:
+            if len(part) >= SLICE_DOCUMENTS:  # PPMd + last year has not all documents
                 losses.append(evidence.Slice(model=model, **where, **shown(measured(part))))
         for (a, b), found in gaps.items():
             if parts[a] and parts[b]:

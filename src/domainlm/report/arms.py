@@ -69,9 +69,9 @@ def would_take(evidence: Evidence, arm: str) -> str:
     """
     split, nouns = view.main_split(evidence), view.nouns(evidence)
     gap = view.gap(evidence, arm, "stock", split)
-    if gap is None or (gap.groups > 1 and gap.ci95[1] < 0):
+    if gap is None or (words.apart(gap) and gap.bits_per_byte < 0):
         return ""
-    if gap.groups > 1 and gap.ci95[0] > 0:
+    if words.apart(gap):
         other = next((o for o in view.arms(evidence) if o != arm and _ahead(evidence, o)), None)
         more = (
             [f"The arm “{other}”, a start from the stock model, is ahead of it."] if other else []
@@ -81,11 +81,14 @@ def would_take(evidence: Evidence, arm: str) -> str:
     text += f"{gap.groups:,}"
     if gap.groups < 2 or not gap.bits_per_byte:
         return f"{text}."
-    half = (gap.ci95[1] - gap.ci95[0]) / 2
+    low, high = words.ends(gap.ci95)
+    half = (high - low) / 2
     number = max(gap.groups + 1, math.ceil(gap.groups * (half / gap.bits_per_byte) ** 2))
     return f"{text}: about {number:,}, if the difference is as large as it looks."
 
 
 def _ahead(evidence: Evidence, arm: str) -> bool:
     gap = view.gap(evidence, arm, "stock", view.main_split(evidence))
-    return view.from_stock(evidence, arm) and gap is not None and gap.ci95[1] < 0
+    if gap is None or not view.from_stock(evidence, arm):
+        return False
+    return words.apart(gap) and gap.bits_per_byte < 0

@@ -12,7 +12,7 @@ from pathlib import PurePath, PureWindowsPath
 from typing import Any
 
 from domainlm import __version__
-from domainlm.evaluation.evidence import Evidence, Model
+from domainlm.evaluation.evidence import Evidence, Interval, Model
 from domainlm.report import provenance, view
 from domainlm.report.provenance import Facts, declared
 
@@ -152,16 +152,20 @@ def _ancestor(evidence: Evidence, arm: str) -> dict[str, Any] | None:
     return _named("machine-learning-model", public(str(init))) if init else None
 
 
+def _interval(ci95: Interval | None) -> dict[str, Any]:
+    if ci95 is None:
+        return {}
+    low, high = (f"{end:.6f}" for end in ci95)
+    return {"confidenceInterval": {"lowerBound": low, "upperBound": high}}
+
+
 def _metrics(evidence: Evidence, name: str) -> list[dict[str, Any]]:
     return [
         {
             "type": "bits per byte",
             "value": f"{row.bits_per_byte:.6f}",
             "slice": row.split,
-            "confidenceInterval": {
-                "lowerBound": f"{row.ci95[0]:.6f}",
-                "upperBound": f"{row.ci95[1]:.6f}",
-            },
+            **_interval(row.ci95),
         }
         for row in evidence.loss
         if row.model == name

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from domainlm.evaluation.evidence import Evidence
+from domainlm.evaluation.evidence import Evidence, Probe
 from domainlm.report import findings, provenance, view, words
 from domainlm.report.arms import further, limits, only, statement, would_take
 from domainlm.report.provenance import declared, escape
@@ -210,10 +210,9 @@ def _use(evidence: Evidence, arm: str) -> str:
 
     The choice was made on train alone.
     """
-    rows = [row for row in evidence.probe if row.features == arm and row.layer is not None]
-    best = max(rows, key=lambda row: row.labels_per_class, default=None)
+    best = _largest_probe(evidence, arm)
     chosen = '-1, "mean"  # of the last layer: no probe chose one'
-    if best:
+    if best and best.layer is not None:
         chosen = f'{best.layer}, "{best.pooling or "mean"}"  # chosen by the run\'s probe'
     return _USE.replace("FOLDER", f"models/{arm}").replace("CHOSEN", chosen)
 
@@ -243,7 +242,7 @@ def _scores(evidence: Evidence, arm: str) -> dict[str, str]:
     for split in view.splits(evidence) or ["held out"]:
         row = view.loss(evidence, arm, split)
         found[f"Bits per byte, {split}"] = NOT_MEASURED if row is None else (
-            f"{row.bits_per_byte:.4f} (95 % interval {row.ci95[0]:.4f} to {row.ci95[1]:.4f})"
+            f"{row.bits_per_byte:.4f} ({words.between(row.ci95, '.4f')})"
         )  # fmt: skip
     return found
 
@@ -284,11 +283,21 @@ def _comparison(evidence: Evidence, arm: str) -> list[str]:
     return [words.against(evidence, arm, rival, split) for rival in rivals]
 
 
+def _largest_probe(evidence: Evidence, arm: str) -> Probe | None:
+    """The arm's probe with most labels, then with most to learn from."""
+    rows = [row for row in evidence.probe if row.features == arm]
+    return max(rows, key=lambda row: (len(row.labels), row.labels_per_class), default=None)
+
+
 def _probed(evidence: Evidence, arm: str) -> str:
-    rows = {row.features: row for row in evidence.probe}
-    if arm not in rows:
+    best = _largest_probe(evidence, arm)
+    if best is None:
         return f"how good they are was {NOT_MEASURED}"
-    found = [f"{words.percent(rows[arm].accuracy)} right in naming a passage's section"]
-    if "TF-IDF" in rows:
-        found.append(f"a bag of words {words.percent(rows['TF-IDF'].accuracy)}")
-    return escape(", ".join(found))
+    size = (best.task, best.labels, best.labels_per_class)
+    words_alone = [
+        f"; a bag of words {words.percent(row.accuracy)}"
+        for row in evidence.probe
+        if row.features == "TF-IDF" and (row.task, row.labels, row.labels_per_class) == size
+    ]
+    told = f"asked {best.task}, {words.percent(best.accuracy)} right{''.join(words_alone)}"
+    return escape(told)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 
 from markupsafe import Markup
 
-from domainlm.evaluation.evidence import Evidence, SliceGap
+from domainlm.evaluation.evidence import Evidence, Loss, SliceGap
 from domainlm.report import findings, numbers, view, words
 from domainlm.report.svg import Drawing, Point, log_ticks, spread, ticks
 
 WIDTH = 360.0  # of a panel
 NAME, LINE = 32, 16.0  # characters of a name on a line, height of the line
 SLICES = 14  # rows of a panel
+FAR = 3  # times the best: a baseline with more bits is not drawn
 CLOCK = [n * unit for unit, numbers in (
     (1, (1, 2, 5, 10, 30)), (60, (1, 2, 5, 10, 30)), (3_600, (1, 2, 5, 12)),
     (86_400, (1, 2, 5, 10, 30, 90)),
@@ -101,29 +102,49 @@ def loss_charts(evidence: Evidence) -> list[Markup]:
     """Bits per byte of every model and baseline, a panel a split, best first."""
     found = {
         _titled(evidence, split): [
-            Bar(view.label(evidence, row.model), row.bits_per_byte, *row.ci95,
+            Bar(", ".join(filter(None, [_brief(evidence, row.model), view.part(evidence, row)])),
+                row.bits_per_byte, *numbers.ends(row.ci95, row.bits_per_byte),
                 colour(evidence, row.model))
-            for row in view.losses(evidence, split)
+            for row in _near(evidence, view.losses(evidence, split))
         ]
         for split in view.splits(evidence)
     }  # fmt: skip
-    told = "Bits per byte with 95 % intervals, best first. The table below has the numbers."
+    told = "Bits per byte with 95 % intervals, best first. The table below has all numbers."
     return _panels(found, told, zero=False)
 
 
+def _near(evidence: Evidence, rows: Sequence[Loss]) -> list[Loss]:
+    """Without the baselines so far behind that their scale would hide all differences."""
+    best = min((row.bits_per_byte for row in rows), default=0.0)
+    return [
+        row for row in rows
+        if colour(evidence, row.model) != "baseline"
+        or (row.model != "uniform" and row.bits_per_byte <= FAR * best)
+    ]  # fmt: skip
+
+
 def gap_charts(evidence: Evidence) -> list[Markup]:
-    """Paired gaps with intervals, a panel a split, with the line of no difference."""
-    gaps = sorted(evidence.gaps, key=lambda row: row.bits_per_byte)
+    """Paired gaps with intervals, a panel a split, with the line of no difference.
+
+    Those of models with each other, and with the two best baselines.
+    """
+    rivals = {s: [r.model for r in view.best_baselines(evidence, s)[:2]]
+              for s in view.splits(evidence)}  # fmt: skip
+    gaps = [
+        row for row in sorted(evidence.gaps, key=lambda row: row.bits_per_byte)
+        if colour(evidence, row.b) != "baseline" or row.b in rivals.get(row.split, ())
+    ]  # fmt: skip
     found = {
         _titled(evidence, split): [
             Bar(f"{_brief(evidence, row.a)} against {_brief(evidence, row.b)}",
-                row.bits_per_byte, *row.ci95, colour(evidence, row.a),
+                row.bits_per_byte, *numbers.ends(row.ci95, row.bits_per_byte),
+                colour(evidence, row.a),
                 hollow=not words.shown(row))
             for row in gaps if row.split == split
         ]
         for split in view.splits(evidence)
     }  # fmt: skip
-    told = "Paired differences in bits per byte with 95 % intervals; the table has the numbers."
+    told = "Paired differences in bits per byte with 95 % intervals; the table has all."
     return _panels(found, told, zero=True)
 
 
@@ -139,7 +160,7 @@ def slice_charts(evidence: Evidence) -> list[Markup]:
 
 def _slice(evidence: Evidence, row: SliceGap) -> Bar:
     bits, sure = row.bits_per_byte, row.p_holm < findings.SURE
-    ends = row.ci95 or (bits, bits)
+    ends = numbers.ends(row.ci95, bits)
     return Bar(words.slice_label(row), bits, *ends, colour(evidence, row.a), hollow=not sure)
 
 
@@ -287,8 +308,9 @@ def cost_chart(evidence: Evidence) -> Markup | None:
         found.sort()
         curves.append(Curve(found[-1][1], role, [point for point, _ in found], dots=True))
     stock = view.loss(evidence, "stock", split)
-    level = ("stock", stock.bits_per_byte, *stock.ci95) if stock else None
-    told = f"The dashed line is the stock model. {words.spent(evidence)}"
+    bits = stock.bits_per_byte if stock else 0.0
+    level = ("stock", bits, *numbers.ends(stock.ci95, bits)) if stock else None
+    told = "The dashed line is the stock model. " * bool(stock) + words.spent(evidence)
     return _by_time("Held-out bits per byte, by training time", curves, level, told)
 
 
@@ -319,4 +341,4 @@ def probe_charts(evidence: Evidence) -> list[Markup]:
 
 def _brief(evidence: Evidence, name: str) -> str:
     """A model in a few letters."""
-    return "stock" if name == "stock" else view.short_label(evidence, name)
+    return "stock" if name == "stock" else view.brief(evidence, name)

@@ -8,6 +8,7 @@ from domainlm.report.numbers import (
     NOT_MEASURED,
     capital,
     duration,
+    ends,
     fewer_bits,
     less_loss,
     perplexity_change,
@@ -102,12 +103,12 @@ def spreads(evidence: Evidence) -> str:
 
 
 def general(evidence: Evidence) -> list[str]:
-    """What the models do on text of no domain: what training on a domain forgets."""
+    """What the models do on other text, technical documentation: what training forgets."""
     said, stock = [], {r.source: r for r in evidence.general if r.model == "stock"}
     for r in evidence.general:
         if r.model == "stock":
             continue
-        line = f"On text of no domain ({view.one_line(r.source)}) “{r.model}” has "
+        line = f"On technical documentation ({view.one_line(r.source)}) “{r.model}” has "
         line += f"{r.bits_per_byte:.3f} bits per byte"
         if base := stock.get(r.source):
             change = fewer_bits(base.bits_per_byte, r.bits_per_byte)
@@ -118,11 +119,18 @@ def general(evidence: Evidence) -> list[str]:
 
 def memorised(evidence: Evidence) -> list[str]:
     """What train gave that can be had back, beyond what boilerplate completes by itself."""
+    known = words.by_heart(evidence)
     return [
         f"{view.short_label(evidence, r.model)} completes, word for word, "
         f"{r.difference * 100:+.1f} more in a hundred passages of train than of held-out text "
         f"(95 % interval {r.ci95[0] * 100:+.1f} to {r.ci95[1] * 100:+.1f})"
-        + (": it remembers text." if r.ci95[0] > 0 else ": no memory of single texts was shown.")
+        + (
+            ": it remembers text."
+            if r.ci95[0] > 0
+            else f". But {known[r.model]}"
+            if r.model in known
+            else ": no memory of single texts was shown."
+        )
         for r in evidence.extraction
     ]
 
@@ -159,6 +167,9 @@ def limits(evidence: Evidence) -> Iterator[str]:
     rows = view.losses(evidence, split)
     if rows and rows[0].groups < words.ENOUGH_GROUPS:
         yield words.undercoverage(rows[0].groups)
+    arms = view.arms(evidence)
+    yield from (capital(t) for n, t in words.by_heart(evidence).items() if n in arms)
+    yield from words.leads(evidence)
     stock = evidence.models.get("stock")
     if stock:
         told = f" ({'; '.join(map(view.one_line, stock.notes))})" if stock.notes else ""
@@ -193,20 +204,21 @@ def interval(evidence: Evidence) -> str:
         return "Nothing to compare with was measured."
     gap, base = view.gap(evidence, arms[0], rival.model, split), rival.bits_per_byte
     name = "the stock model" if rival.model == "stock" else view.label(evidence, rival.model)
-    if gap is None:
+    if arms[0] in words.by_heart(evidence):
+        return "It completes held-out text word for word: no figure of it says how good it is."
+    if gap is None or gap.groups < 2:
         return f"The difference from {name} has no interval."
-    change, *ends = (
-        fewer_bits(base, base + bits) for bits in (gap.bits_per_byte, *sorted(gap.ci95, key=abs))
-    )
+    change = fewer_bits(base, base + gap.bits_per_byte)
+    low, high = (fewer_bits(base, base + bits) for bits in sorted(ends(gap.ci95), key=abs))
     if not apart(gap):
-        return f"Against {name}: {change}, but anything from {ends[0]} to {ends[1]} is possible."
+        return f"Against {name}: {change}, but anything from {low} to {high} is possible."
     line = f"{capital(change)} than {name}"
     if not shown(gap):
         return (
             f"{line}, on only {plural(gap.groups, nouns.group, nouns.groups)}: too few to be sure."
         )
-    between = f"{ends[0].rsplit(' ', 2)[0]} to {ends[1].rsplit(' ', 2)[0]}"
-    return f"{line}. Other {nouns.groups} would probably give {between} (95 % interval)."
+    told = f"{low.rsplit(' ', 2)[0]} to {high.rsplit(' ', 2)[0]}"
+    return f"{line}. Other {nouns.groups} would probably give {told} (95 % interval)."
 
 
 def price(evidence: Evidence) -> str:

@@ -227,23 +227,23 @@ def _texts(evidence: Evidence, prompt: view.Prompt) -> list[tuple[str, str, str]
 
 
 def _who(evidence: Evidence, name: str, brief: bool = False) -> str:
-    """Role and title; briefly without what stands in brackets or after a comma of the title."""
-    model = evidence.models[name]
+    """Role and title; briefly as little as tells them apart."""
+    model, arm = evidence.models[name], name in view.arms(evidence)
     how = {"stock": "Stock", "scratch": "Trained from scratch", "continued": "Trained further",
-           "other": "Another model"}.get(model.role, "Compressor")  # fmt: skip
+           "other": "Another model"}.get(model.role, "Baseline")  # fmt: skip
     title = view.one_line(model.title) or name
-    if brief or name in view.arms(evidence):
+    if arm:
         title = title.split(" (")[0].split(",")[0]
-    return how if brief and name in view.arms(evidence) else f"{how}: {title}"
+    return how if brief and arm else f"{how}: {view.brief(evidence, name) if brief else title}"
 
 
 def _bars(evidence: Evidence, layout: Layout) -> list[tuple[str, float, str]]:
-    """Stock, arms and the best compressor, best first."""
+    """Stock, arms and the best baseline, best first: all of the same text."""
     best = view.best_baseline(evidence)
     arms = view.arms(evidence)[: layout.arms]
     names = {"stock", *arms, *([best.model] if best else [])}
     rows = [r for r in view.losses(evidence, view.main_split(evidence)) if r.model in names]
-    known = [(r, evidence.models[r.model].role) for r in rows if r.model in evidence.models]
+    known = [(r, evidence.models[r.model].role) for r in rows if not view.part(evidence, r)]
     return [(_who(evidence, r.model, True), r.bits_per_byte, COLOURS[role]) for r, role in known]
 
 

@@ -46,6 +46,18 @@ def count(number: int | None) -> str:
     return NOT_MEASURED if number is None else f"{number:,}"
 
 
+def ends(ci95: tuple[float, float] | None, value: float = 0.0) -> tuple[float, float]:
+    """The ends of an interval; `value` twice where all is of one group, which has none."""
+    return ci95 or (value, value)
+
+
+def between(ci95: tuple[float, float] | None, form: str = ".3f") -> str:
+    """An interval in words."""
+    if ci95 is None:
+        return "no interval, all of one group"
+    return f"95 % interval {ci95[0]:{form}} to {ci95[1]:{form}}"
+
+
 def plural(number: int, one: str, many: str) -> str:
     """`1 company`, `2 companies`."""
     return f"{number:,} {one if number == 1 else many}"

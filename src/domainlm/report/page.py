@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from domainlm.artifacts import sha256_bytes
 from domainlm.evaluation.evidence import Evidence, Reading, Sample
-from domainlm.report import charts, failures, findings, heat, tables, view, words
+from domainlm.report import charts, failures, findings, heat, provenance, tables, view, words
 from domainlm.report.numbers import chance
 
 
@@ -66,7 +66,7 @@ def render(
         tables=tables,
         findings=findings,
         failures=failures.worst(evidence, samples, readings),
-        data=words.data(evidence),
+        data=provenance.data(evidence),
         samples=samples,
     )
 

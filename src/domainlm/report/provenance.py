@@ -17,6 +17,7 @@ from domainlm.console import clean
 from domainlm.evaluation.copies import ANY
 from domainlm.evaluation.evidence import Evidence, Memorization
 from domainlm.report import inventory, view, words
+from domainlm.report.numbers import count, percent, plural
 
 STAGES = ("corpus", "tokens", "training", "evaluation")  # what the report is made from
 NOT_DECLARED, NOT_RECORDED = "not declared", "not recorded"
@@ -148,7 +149,40 @@ def data_lines(evidence: Evidence, facts: Facts | None = None) -> list[str]:
             f"Merkle root (RFC 6962) of every file of corpus, tokens and training: "
             f"{c.merkle_root}. The corpus files hold the SHA-256 of each source they came from."
         )
-    return lines + words.data(evidence)
+    return lines + data(evidence)
+
+
+def data(evidence: Evidence) -> list[str]:
+    """What the split promises, what the audit found, what was joined, and personal data."""
+    c = evidence.corpus
+    said = list(c.promises)
+    if c.audit and {"unseen", "random"} <= set(c.audit.splits):
+        unseen, random = c.audit.splits["unseen"], c.audit.splits["random"]
+        said.append(
+            f"Half of the unseen documents have at most {percent(unseen.median)} of their "
+            f"{c.audit.n}-grams of words in train, and none more than {percent(unseen.max)}; after "
+            f"a random split of the same documents it would be {percent(random.median)} and "
+            f"{percent(random.max)}."
+        )
+    if c.audit and (over := c.audit.splits.get("unseen")) and over.over:
+        said.append(
+            f"{plural(over.over, 'unseen document is', 'unseen documents are')} above the "
+            f"recipe's limit of {percent(c.audit.limit)}: the figures for unseen text flatter."
+        )
+    if joined := c.links.get("joined_groups"):
+        said.append(
+            f"{plural(joined, 'group was', 'groups were')} joined to others by near-duplicates, "
+            f"and went to one side of the split with them."
+        )
+    if c.privacy and c.privacy.mode != "off":
+        did = {
+            "report": "left as they are",
+            "mask": "masked",
+            "drop": "dropped with their document",
+        }
+        kinds = ", ".join(f"{count(n)} {kind}" for kind, n in sorted(c.privacy.found.items()))
+        said.append(f"Personal data and secrets, {did[c.privacy.mode]}: {kinds or 'none found'}.")
+    return said
 
 
 def _word(text: str) -> str:
@@ -224,6 +258,8 @@ def _memory(evidence: Evidence, model: str) -> list[str]:
                 line += f" Text of train comes out more often than held-out text does {ends}."
             else:
                 line += f" That train comes out more often than held-out text is not shown {ends}."
+    if heard := words.by_heart(evidence).get(model):
+        line += f" Warning: {heard}"
     return [line]
 
 
@@ -235,13 +271,13 @@ def _copies(row: Memorization) -> str:
 def markdown(evidence: Evidence, facts: Facts) -> str:
     """`report/provenance.md`: data, hardware, privacy and software, for people."""
     packages = ", ".join(f"{name} {version}" for name, version in facts.software.items())
-    count = words.plural(len(facts.software), "Python package", "Python packages")
+    number = plural(len(facts.software), "Python package", "Python packages")
     parts = {
         "Data": data_lines(evidence, facts),
         "Hardware": hardware_lines(evidence, facts),
         "Privacy and memorisation": leak_lines(evidence),
         "Software": [
-            f"{count}: {packages}.",
+            f"{number}: {packages}.",
             "Their licences are in bom.cdx.json (CycloneDX 1.6). Python itself, the operating "
             "system and its libraries are not in it.",
         ],

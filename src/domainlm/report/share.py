@@ -33,6 +33,9 @@ WEIGHTS = re.compile(
     rf"{_ARM}/(config|generation_config|tokenizer|tokenizer_config|training)\.json|"
     rf"{_ARM}/model\.safetensors"
 )
+SPARED = re.compile(  # what a user, a training under way, a tracker or a killed process leaves
+    r"^(playground|checkpoints)/|(^|/)(tensorboard/|\.alive-|\.[^/]*\.part$)"
+)
 STORED = (".png", ".safetensors")  # packed already, or does not pack
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same zip for the same files
 PIECE = 1 << 20
@@ -48,15 +51,41 @@ def differences(root: Path) -> list[str]:
     """All that is not what the run says of itself, a line each; empty for a run that is whole.
 
     Hashes of all outputs; the Merkle root of the evidence; recipe and guests against the evidence;
-    the manifest's own records against the hash in the bill of materials.
+    the manifest's own records against the hash in the bill of materials; files that nobody owns.
     """
+    strange = [path for path in _unowned(root) if not SPARED.search(path)]
+    return _differences(root) + [f"{path}: not in the manifest" for path in strange]
+
+
+def spared(root: Path) -> list[str]:
+    """Files that no record owns and that are no difference, a line each, with what they are."""
+    told = {"playground": "yours, from the playground", "checkpoints": "of training not yet done"}
+    return [
+        f"{path}: not in the manifest ({told.get(path.partition('/')[0], 'left by a process')})"
+        for path in _unowned(root)
+        if SPARED.search(path)
+    ]
+
+
+def _unowned(root: Path) -> list[str]:
+    """The files below `root` that no task made and that are not the run's own."""
     try:
-        return _differences(root, Manifest(root))
+        own = {*Manifest(root).output_hashes(), "manifest.json", "recipe.toml", GUESTS, ".lock"}
+    except (DomainLMError, LookupError, TypeError):
+        return []  # which is a difference by itself
+    found = (p.relative_to(root).as_posix() for p in root.rglob("*") if not p.is_dir())
+    return sorted({*found} - own)
+
+
+def _differences(root: Path) -> list[str]:
+    """The differences of what the run owns."""
+    try:
+        return _of_records(root, Manifest(root))
     except (DomainLMError, LookupError, TypeError, AttributeError, ValueError) as error:
         return [f"manifest.json: cannot be read as a manifest ({type(error).__name__}: {error})"]
 
 
-def _differences(root: Path, manifest: Manifest) -> list[str]:
+def _of_records(root: Path, manifest: Manifest) -> list[str]:
     paths = list(manifest.output_hashes())
     if strange := [path for path in paths if not plain(path)]:
         return [f"manifest.json: {path!r} is not a path inside the run" for path in strange]
@@ -127,7 +156,7 @@ def share(root: Path, target: Path | None = None, weights: bool = False) -> Shar
             fix="finish it with domainlm run, then share it",
             exit_code=USAGE,
         )
-    if wrong := differences(root):
+    if wrong := _differences(root):  # what no record owns is not sent
         raise DomainLMError(
             f"{len(wrong)} things of the run are not what it says, so nothing was shared",
             where=str(root),

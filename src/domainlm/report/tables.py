@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Sequence
 
+from domainlm.evaluation.baselines import LAST_YEAR
 from domainlm.evaluation.evidence import Evidence, Interval, Slice
 from domainlm.report import view, words
 
 SECTIONS = 20  # rows of a table of slices at most
+NONE = "\u2013"  # a dash: what there is none of, such as a compressor's parameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +35,8 @@ def _counted(evidence: Evidence) -> list[str]:
     return [nouns.documents.capitalize(), nouns.groups.capitalize()]
 
 
-def _between(ends: Interval, form: str = ".3f") -> str:
-    return f"{ends[0]:{form}} to {ends[1]:{form}}"
+def _between(ends: Interval | None, form: str = ".3f") -> str:
+    return f"{ends[0]:{form}} to {ends[1]:{form}}" if ends else "one group"
 
 
 def _shares(ends: Interval) -> str:
@@ -45,27 +47,30 @@ def loss(evidence: Evidence) -> Table:
     """Every model and baseline on every split, best first."""
     rows = [
         [view.label(evidence, r.model), r.split, f"{r.bits_per_byte:.4f}",
-         _between(r.ci95, ".4f"), words.count(r.documents), words.count(r.groups),
-         words.count(r.bytes), words.count(r.tokens) if r.tokens is not None else "none"]
+         _between(r.ci95, ".4f"), view.part(evidence, r) or words.count(r.documents),
+         words.count(r.groups), words.count(r.bytes),
+         words.count(r.tokens) if r.tokens is not None else NONE]
         for split in view.splits(evidence)
         for r in view.losses(evidence, split)
     ]  # fmt: skip
     heads = ["Model", "Split", "Bits per byte", "95 % interval", *_counted(evidence)]
     heads += ["Bytes", "Tokens"]
-    return _table("Bits per byte of held-out text, best first", "loss", heads, rows, text=2)
+    caption = "Bits per byte of held-out text, best first; last those of a part of the text"
+    return _table(caption, "loss", heads, rows, text=2)
 
 
 def gaps(evidence: Evidence) -> Table:
     """The paired differences."""
     rows = []
     for r in sorted(evidence.gaps, key=lambda r: (r.split != "unseen", r.split, r.bits_per_byte)):
-        other = view.loss(evidence, r.b, r.split)
-        base = other.bits_per_byte if other else 0.0
+        base, some = view.base(evidence, r), view.part(evidence, r)
         better = "better" if r.bits_per_byte < 0 else "worse"
         rows.append([
-            view.short_label(evidence, r.a), view.short_label(evidence, r.b), r.split,
+            view.short_label(evidence, r.a), view.short_label(evidence, r.b),
+            f"{r.split}, {some}" if some else r.split,
             f"{r.bits_per_byte:+.4f}", _between(r.ci95, "+.4f"),
-            words.fewer_bits(base, base + r.bits_per_byte), f"{r.wins:,} of {r.groups:,}",
+            NONE if base is None else words.fewer_bits(base, base + r.bits_per_byte),
+            f"{r.wins:,} of {r.groups:,}",
             _p(r.p_value),
             better if words.shown(r) else f"{better}, not sure" if words.apart(r) else "not shown",
         ])  # fmt: skip
@@ -76,11 +81,12 @@ def gaps(evidence: Evidence) -> Table:
 
 
 def slices(evidence: Evidence) -> list[Table]:
-    """A slice a row and a model a column, without compressors: by section first, then the others.
+    """A slice a row and a model a column, without baselines: by section first, then the others.
 
-    Of the first split that has any. A slice that is all of the split says nothing new.
+    Of the first split that has any. A slice that is all of the split says nothing new. By novelty
+    the baseline that copies last year's text is shown too: what it gains, a model may by copying.
     """
-    models = [name for name, model in evidence.models.items() if model.role != "baseline"]
+    models = [n for n, m in evidence.models.items() if m.role != "baseline" or n == LAST_YEAR]
     whole = {(r.model, r.split): r.documents for r in evidence.loss}
     measured = [
         r
@@ -94,26 +100,32 @@ def slices(evidence: Evidence) -> list[Table]:
 
 def _sliced(evidence: Evidence, part: Sequence[Slice], models: Sequence[str]) -> Table:
     found: dict[str, dict[str, Slice]] = {}
+    if part[0].by != "novelty":
+        models = [name for name in models if name != LAST_YEAR]
     for r in part:
-        found.setdefault(r.value, {})[r.model] = r
-    size = {value: next(iter(by.values())) for value, by in found.items()}
+        if r.model in models:
+            found.setdefault(r.value, {})[r.model] = r
+    size = {v: max(by.values(), key=lambda r: r.documents) for v, by in found.items()}
     most = sorted(size, key=lambda value: -size[value].documents)[:SECTIONS]
     rows = [
         [words.slice_label(size[value]), words.count(size[value].documents),
          words.count(size[value].groups),
-         *(_slice(by[name]) if name in by else words.NOT_MEASURED for name in models)]
+         *(_slice(by[name], size[value].documents) if name in by else words.NOT_MEASURED
+           for name in models)]
         for value, by in found.items() if value in most
     ]  # fmt: skip
     caption = f"{words.BY[part[0].by]}, on {words.split_words(evidence, part[0].split)}"
     caption += ": bits per byte and 95 % interval"
     caption += f"; the {SECTIONS} most frequent" if len(size) > SECTIONS else ""
     heads = [part[0].by.capitalize(), *_counted(evidence)]
-    heads += [view.short_label(evidence, name) for name in models]
+    heads += [n if n == LAST_YEAR else view.short_label(evidence, n) for n in models]
     return _table(caption, "slices", heads, rows)
 
 
-def _slice(row: Slice) -> str:
-    return f"{row.bits_per_byte:.3f}" + (f" ({_between(row.ci95)})" if row.ci95 else "")
+def _slice(row: Slice, documents: int) -> str:
+    ends = f" ({_between(row.ci95)})" if row.ci95 else ""
+    some = f", on {row.documents:,}" if row.documents < documents else ""
+    return f"{row.bits_per_byte:.3f}{ends}{some}"
 
 
 def slice_gaps(evidence: Evidence) -> Table | None:
@@ -125,7 +137,7 @@ def slice_gaps(evidence: Evidence) -> Table | None:
     cells = [
         [words.slice_label(r), r.by, words.count(r.documents),
          words.count(r.groups), f"{r.bits_per_byte:+.4f}",
-         _between(r.ci95, "+.4f") if r.ci95 else "one group", _p(r.p_value), _p(r.p_holm)]
+         _between(r.ci95, "+.4f"), _p(r.p_value), _p(r.p_holm)]
         for r in rows
     ]  # fmt: skip
     heads = ["Slice", "By", *_counted(evidence), "Bits per byte", "95 % interval", "p"]
@@ -298,21 +310,21 @@ def cost(evidence: Evidence) -> Table:
 
 
 def models(evidence: Evidence) -> Table:
-    """Who was measured."""
+    """Who was measured; `hashes` has the weights' hashes."""
     rows = [
-        [view.label(evidence, name), m.role, f"{m.parameters:,}" if m.parameters else "none",
-         f"{m.vocabulary:,}" if m.vocabulary else "none", window_words(m.window, m.stride),
-         m.source, m.sha256[:16] if m.sha256 else "none", "; ".join(m.notes) or "none"]
+        [view.label(evidence, name), m.role, f"{m.parameters:,}" if m.parameters else NONE,
+         f"{m.vocabulary:,}" if m.vocabulary else NONE, window_words(m.window, m.stride),
+         m.source, "; ".join(m.notes) or NONE]
         for name, m in evidence.models.items()
     ]  # fmt: skip
-    heads = ["Model", "Role", "Parameters", "Vocabulary", "Window", "Source", "SHA-256", "Notes"]
+    heads = ["Model", "Role", "Parameters", "Vocabulary", "Window", "Source", "Notes"]
     return Table("Who was measured", "models", heads, rows, frozenset({2, 3}))
 
 
 def window_words(window: int | None, stride: int | None) -> str:
     """A window in words; compressors have none."""
     if window is None:
-        return "none"
+        return NONE
     return f"{window:,} tokens" + (f", stride {stride:,}" if stride else "")
 
 

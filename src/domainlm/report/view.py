@@ -17,6 +17,7 @@ from domainlm.evaluation.evidence import (
     CurvePoint,
     Evidence,
     Gap,
+    Interval,
     Loss,
     Probe,
     Reading,
@@ -152,8 +153,28 @@ def main_split(evidence: Evidence) -> str | None:
 
 
 def losses(evidence: Evidence, split: str | None) -> list[Loss]:
-    """The losses on `split`, best first."""
-    return sorted((r for r in evidence.loss if r.split == split), key=lambda r: r.bits_per_byte)
+    """The losses on `split`, best first; last those of a part of its documents alone."""
+    rows = (r for r in evidence.loss if r.split == split)
+    return sorted(rows, key=lambda r: (bool(part(evidence, r)), r.bits_per_byte))
+
+
+def part(evidence: Evidence, row: Loss | Gap) -> str:
+    """`27 of 32 filings` where a figure is not of every document of its split, else nothing."""
+    most = max((r.documents for r in evidence.loss if r.split == row.split), default=0)
+    if row.documents in (0, most):  # 0: an older gap, which does not say
+        return ""
+    return f"{row.documents:,} of {most:,} {nouns(evidence).documents}"
+
+
+def base(evidence: Evidence, gap: Gap) -> float | None:
+    """Bits per byte of the gap's second model on the documents of the pair; None: not known."""
+    first, second = (loss(evidence, name, gap.split) for name in (gap.a, gap.b))
+    if first is None or second is None:
+        return None
+    documents = gap.documents or min(first.documents, second.documents)
+    if second.documents == documents:
+        return second.bits_per_byte
+    return first.bits_per_byte - gap.bits_per_byte if first.documents == documents else None
 
 
 def loss(evidence: Evidence, model: str, split: str | None) -> Loss | None:
@@ -162,22 +183,39 @@ def loss(evidence: Evidence, model: str, split: str | None) -> Loss | None:
 
 
 def gap(evidence: Evidence, a: str, b: str, split: str | None) -> Gap | None:
-    """The paired gap a - b on `split`, turned round where it is stored as b - a."""
+    """The paired gap a - b on `split`, turned round where it is stored as b - a.
+
+    A turned gap keeps the `wins` of b, which is then the one ahead: groups also tie.
+    """
     for row in evidence.gaps:
         if row.split == split and (row.a, row.b) == (a, b):
             return row
         if row.split == split and (row.a, row.b) == (b, a):
-            low, high = row.ci95
-            turned = {"a": a, "b": b, "bits_per_byte": -row.bits_per_byte, "ci95": (-high, -low)}
-            return row.model_copy(update={**turned, "wins": row.groups - row.wins})
+            turned = {"a": a, "b": b, "bits_per_byte": -row.bits_per_byte}
+            return row.model_copy(update={**turned, "ci95": _turned(row.ci95)})
     return None
 
 
+def _turned(ci95: Interval | None) -> Interval | None:
+    return (-ci95[1], -ci95[0]) if ci95 else None
+
+
 def arms(evidence: Evidence) -> list[str]:
-    """The models that this run trained, best on the headline split first."""
-    ranked = [r.model for r in losses(evidence, main_split(evidence))]
+    """The models that this run trained, best first: on validation text where all have a loss there.
+
+    Of held-out text the best of several would be chosen on what it is then judged by.
+    """
     names = [name for name, model in evidence.models.items() if model.role in ARMS]
+    if validated(evidence):
+        return sorted(names, key=lambda n: min(bits for _, bits in validation(evidence, n)))
+    ranked = [r.model for r in losses(evidence, main_split(evidence))]
     return sorted(names, key=lambda n: ranked.index(n) if n in ranked else len(ranked))
+
+
+def validated(evidence: Evidence) -> bool:
+    """True where every model that the run trained has a validation loss."""
+    known = {p.model for p in evidence.curves if p.validation_bits_per_byte is not None}
+    return all(name in known for name, m in evidence.models.items() if m.role in ARMS)
 
 
 def has_stock(evidence: Evidence) -> bool:
@@ -186,10 +224,15 @@ def has_stock(evidence: Evidence) -> bool:
 
 
 def best_baseline(evidence: Evidence) -> Loss | None:
-    """The best compressor on the headline split."""
-    rows = losses(evidence, main_split(evidence))
+    """The best baseline on the headline split."""
+    return next(iter(best_baselines(evidence, main_split(evidence))), None)
+
+
+def best_baselines(evidence: Evidence, split: str | None) -> list[Loss]:
+    """The baselines on `split`, best first, of those that every document was given to."""
     baselines = {name for name, model in evidence.models.items() if model.role == "baseline"}
-    return next((row for row in rows if row.model in baselines), None)
+    rows = losses(evidence, split)
+    return [row for row in rows if row.model in baselines and not part(evidence, row)]
 
 
 def cost(evidence: Evidence, model: str) -> Cost | None:
@@ -243,6 +286,14 @@ def label(evidence: Evidence, name: str) -> str:
     title = one_line(model.title) or name
     known = model.role not in ARMS or name.lower() in title.lower()
     return title if known else f"{name}: {title}"
+
+
+def brief(evidence: Evidence, name: str) -> str:
+    """A few letters for a picture: the name of an arm or a baseline, of others half the title."""
+    model = evidence.models.get(name)
+    if model is None or model.role in (*ARMS, "baseline"):
+        return one_line(name)
+    return (one_line(model.title) or name).split(" (")[0].split(",")[0]
 
 
 def short_label(evidence: Evidence, name: str) -> str:

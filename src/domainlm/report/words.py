@@ -7,9 +7,11 @@ from domainlm.evaluation.evidence import Cost, Evidence, Gap, Slice, SliceGap
 from domainlm.report import view
 from domainlm.report.numbers import (
     NOT_MEASURED,
+    between,
     capital,
     count,
     duration,
+    ends,
     fewer_bits,
     passes,
     percent,
@@ -20,9 +22,11 @@ from domainlm.report.numbers import (
 
 __all__ = [  # of `numbers`, so that one import has all words
     "NOT_MEASURED",
+    "between",
     "capital",
     "count",
     "duration",
+    "ends",
     "fewer_bits",
     "passes",
     "percent",
@@ -33,6 +37,7 @@ __all__ = [  # of `numbers`, so that one import has all words
 
 ENOUGH_GROUPS = statistics.FEW_GROUPS
 CLAIM_GROUPS = 20  # below, a difference is told, but no claim is made of it
+HALF = 0.5  # of held-out passages completed, of a model that nothing can be compared with
 MOST_DOUBLINGS = 7.0  # of training: beyond, a prediction from its last part is a guess
 MANY_EPOCHS = 4.0  # beyond about four passes, repeated text teaches little
 BY = {
@@ -43,42 +48,9 @@ BY = {
 }
 
 
-def data(evidence: Evidence) -> list[str]:
-    """What the split promises, what the audit found, what was joined, and personal data."""
-    c = evidence.corpus
-    said = list(c.promises)
-    if c.audit and {"unseen", "random"} <= set(c.audit.splits):
-        unseen, random = c.audit.splits["unseen"], c.audit.splits["random"]
-        said.append(
-            f"Half of the unseen documents have at most {percent(unseen.median)} of their "
-            f"{c.audit.n}-grams of words in train, and none more than {percent(unseen.max)}; after "
-            f"a random split of the same documents it would be {percent(random.median)} and "
-            f"{percent(random.max)}."
-        )
-    if c.audit and (over := c.audit.splits.get("unseen")) and over.over:
-        said.append(
-            f"{plural(over.over, 'unseen document is', 'unseen documents are')} above the "
-            f"recipe's limit of {percent(c.audit.limit)}: the figures for unseen text flatter."
-        )
-    if joined := c.links.get("joined_groups"):
-        said.append(
-            f"{plural(joined, 'group was', 'groups were')} joined to others by near-duplicates, "
-            f"and went to one side of the split with them."
-        )
-    if c.privacy and c.privacy.mode != "off":
-        did = {
-            "report": "left as they are",
-            "mask": "masked",
-            "drop": "dropped with their document",
-        }
-        kinds = ", ".join(f"{count(n)} {kind}" for kind, n in sorted(c.privacy.found.items()))
-        said.append(f"Personal data and secrets, {did[c.privacy.mode]}: {kinds or 'none found'}.")
-    return said
-
-
 def apart(gap: Gap) -> bool:
     """True where the interval excludes zero and there is more than one group to draw from."""
-    low, high = gap.ci95
+    low, high = ends(gap.ci95)
     return gap.groups > 1 and (low > 0 or high < 0)
 
 
@@ -137,32 +109,36 @@ def against(
     ours, theirs = view.loss(evidence, a, split), view.loss(evidence, b, split)
     if ours is None or theirs is None:
         return f"{first} and {second} were not both measured on {where}."
-    bits = fewer_bits(theirs.bits_per_byte, ours.bits_per_byte)
     if gap is None:
         return (
             f"{first} has {ours.bits_per_byte:.3f} bits per byte and {second} "
-            f"{theirs.bits_per_byte:.3f} on {where} ({bits}); no paired interval was computed."
+            f"{theirs.bits_per_byte:.3f} on {where}; no paired interval was computed."
         )
-    low, high = gap.ci95
-    wins = f"{gap.wins:,} of {plural(gap.groups, words.group, words.groups)}"
+    if some := view.part(evidence, gap):
+        where += f" ({some})"
+    base = view.base(evidence, gap)
+    bits = "" if base is None else f", {fewer_bits(base, base + gap.bits_per_byte)}"
+    stored = any((row.a, row.b, row.split) == (a, b, split) for row in evidence.gaps)
+    wins = f"ahead for {gap.wins:,} of {plural(gap.groups, words.group, words.groups)}"
+    wins = wins if stored else f"the second {wins}"
     if not apart(gap):
         return (
             f"Between {who(evidence, a)} and {second} no difference could be shown on {where}: "
-            f"{gap.bits_per_byte:+.3f} bits per byte (95 % interval {low:+.3f} to {high:+.3f}), "
-            f"the first ahead for {wins}."
+            f"{gap.bits_per_byte:+.3f} bits per byte ({between(gap.ci95, '+.3f')}), "
+            f"{'the first ' if stored else ''}{wins}."
         )
     better = gap.bits_per_byte < 0
-    ends = sorted((abs(low), abs(high)))
+    low, high = sorted(map(abs, ends(gap.ci95)))
     if not shown(gap):
         return (
             f"{first} is {'ahead of' if better else 'behind'} {second} on {where} by "
-            f"{abs(gap.bits_per_byte):.3f} bits per byte (95 % interval {ends[0]:.3f} to "
-            f"{ends[1]:.3f}), {bits}, ahead for {wins}: too few {words.groups} to be sure."
+            f"{abs(gap.bits_per_byte):.3f} bits per byte ({between((low, high))}){bits}, "
+            f"{wins}: too few {words.groups} to be sure."
         )
     return (
         f"{first} {'beats' if better else 'loses to'} {second} on {where}: "
         f"{abs(gap.bits_per_byte):.3f} bits per byte {'fewer' if better else 'more'} "
-        f"(95 % interval {ends[0]:.3f} to {ends[1]:.3f}), {bits}, ahead for {wins}."
+        f"({between((low, high))}){bits}, {wins}."
     )
 
 
@@ -185,10 +161,15 @@ def ranked_arms(evidence: Evidence) -> list[str]:
 
 
 def verdict(evidence: Evidence) -> list[str]:
-    """The result in exactly five sentences' worth of lines; losing to the stock model first."""
+    """The result in exactly five sentences' worth of lines; losing to the stock model first.
+
+    Before all else a warning, where a model seems to know the text by heart.
+    """
     split, arms = view.main_split(evidence), ranked_arms(evidence)
+    first, second = _results(evidence, arms, split)
     return [
-        *_results(evidence, arms, split),
+        " ".join([*(f"Warning: {line}" for line in by_heart(evidence).values()), first]),
+        second,
         _compressors(evidence, split),
         _certainty(evidence, split),
         " ".join([spent(evidence), *takes(evidence)]),
@@ -210,7 +191,7 @@ def _results(evidence: Evidence, arms: list[str], split: str | None) -> tuple[st
         scores = [(arm, view.loss(evidence, arm, split)) for arm in arms]
         lines = [
             f"{capital(who(evidence, arm))} needs {row.bits_per_byte:.3f} bits per byte on {where} "
-            f"(95 % interval {row.ci95[0]:.3f} to {row.ci95[1]:.3f})."
+            f"({between(row.ci95)})."
             for arm, row in scores
             if row is not None
         ] or ["No model of this run was scored on held-out text."]
@@ -221,12 +202,12 @@ def _results(evidence: Evidence, arms: list[str], split: str | None) -> tuple[st
 def _compressors(evidence: Evidence, split: str | None) -> str:
     arms, baseline = view.arms(evidence), view.best_baseline(evidence)
     if baseline is None or not arms:
-        return "No compressor was measured on the same text."
+        return "No baseline without a neural network was measured on the same text."
     same = {"where": "the same text", "rival": "it"}
     sentence = against(evidence, arms[0], baseline.model, split, **same)
     return (
-        f"The best compressor, {view.label(evidence, baseline.model)}, needs "
-        f"{baseline.bits_per_byte:.3f} bits per byte. {sentence}"
+        f"The best baseline without a neural network, {view.label(evidence, baseline.model)}, "
+        f"needs {baseline.bits_per_byte:.3f} bits per byte. {sentence}"
     )
 
 
@@ -241,9 +222,38 @@ def _certainty(evidence: Evidence, split: str | None) -> str:
         f"{plural(row.documents, words.document, words.documents)} from {groups}, "
         f"and the intervals are drawn over {words.groups}."
     )
-    if row.groups >= ENOUGH_GROUPS:
-        return line
-    return f"{line} {undercoverage(row.groups)}"
+    told = [line]
+    for some in (r for r in rows if view.part(evidence, r)):
+        told.append(f"{view.brief(evidence, some.model)} had fewer: {view.part(evidence, some)}.")
+    told += [] if view.validated(evidence) else leads(evidence)
+    return " ".join(told + [undercoverage(row.groups)] * (row.groups < ENOUGH_GROUPS))
+
+
+def leads(evidence: Evidence) -> list[str]:
+    """By what the arm that leads was chosen, where there are several."""
+    if (number := len(view.arms(evidence))) < 2:
+        return []
+    if view.validated(evidence):
+        return [f"Of {number} arms the one that leads here is the best on validation text."]
+    best = "better" if number == 2 else "best"
+    return [f"The {best} of {number} arms leads, chosen on this text: that flatters it."]
+
+
+def by_heart(evidence: Evidence) -> dict[str, str]:
+    """A sentence for each model that completes more of held-out text than it should be able to.
+
+    More than the stock model does, interval above interval; more than half where there is none.
+    """
+    rows = {row.model: row for row in evidence.memorization if row.copies == "0"}
+    stock = rows.pop("stock", None)
+    than = f"the stock model at most {percent(stock.ci95[1])}" if stock else "more than half"
+    return {
+        name: f"{who(evidence, name)} completes {percent(row.rate)} of passages of held-out text "
+        f"word for word (95 % interval {' to '.join(map(percent, row.ci95))}), {than}: "
+        "it may have been trained on the held-out text."
+        for name, row in rows.items()
+        if row.ci95[0] > (stock.ci95[1] if stock else HALF) and name in evidence.models
+    }
 
 
 def undercoverage(groups: int) -> str:
@@ -323,10 +333,12 @@ def headline(evidence: Evidence) -> str:
     of = f" of {short(stock.parameters)}" if stock and stock.parameters else ""
     other = "than before" if view.from_stock(evidence, arm) else f"than a stock model{of}"
     if rival is None:
-        rival, other = baseline, "than the best compressor"
+        rival, other = baseline, "than the best baseline without a neural network"
     if row is None or rival is None:
         return f"{start} was measured, with nothing to compare with"
     gap = view.gap(evidence, arm, rival.model, split)
+    if arm in by_heart(evidence):
+        return f"{start} may have been trained on the text that it is measured on"
     if gap is not None and not apart(gap):
         return f"{start} could not be shown to predict {text} better or worse {other}"
     share = row.bits_per_byte / rival.bits_per_byte - 1
