@@ -422,7 +422,10 @@ def test_the_next_heading_follows_from_the_documents(whole: Path) -> None:
         for a, b in itertools.pairwise(labels)
     ]
     assert row["questions"] == len(hits)
-    assert row["accuracy"] == statistics.mean(value for _, value in hits)
+    groups, right = zip(*hits, strict=True)
+    assert row["accuracy"] == statistics.mean(right)
+    assert near(row["ci95"], mean_interval(groups, right))
+    assert row["groups"] == len(set(groups))
     assert row["chance"] == pytest.approx(1 / len(ITEMS))
 
 
@@ -518,14 +521,14 @@ def test_copies_and_addresses_are_counted_again(whole: Path) -> None:
         assert words_of(row["copied_text"]) == [] or len(words_of(row["copied_text"])) == longest
     assert max(row["copied_words"] for row in samples) >= 5
 
-    there = "\n".join(train).lower()
+    there, address = "\n".join(train).lower(), re.compile(r"\w[\w.]*@(?:\w+\.)+[A-Za-z]{2,24}\b")
     rows = evidence_of(whole)["personal"]
     assert {r["kind"] for r in rows} == {"any", "email"}
     for row in rows:
         own = [s["text"] for s in samples if s["model"] == row["model"]]
-        found = [a for text in own for a in re.findall(r"\w[\w.]*@(?:\w+\.)+[A-Za-z]{2,24}\b", text)]
+        found = [a for text in own for a in address.findall(text)]
         assert (row["generations"], row["found"]) == (len(own), len(found))
-        assert row["in_train"] == sum(address in there for address in found)
+        assert row["in_train"] == sum(one in there for one in found)
     assert any(row["found"] for row in rows)
 
 
@@ -533,8 +536,8 @@ def test_costs_crossings_and_spreads_follow(whole: Path) -> None:
     evidence = evidence_of(whole)
     for row in evidence["cost"]:
         facts = read_json(whole / "models" / row["model"] / "training.json")
-        assert [row[k] for k in ("tokens", "flops", "seconds")] == [
-            facts[k] for k in ("tokens", "flops", "seconds")]  # fmt: skip
+        keys = ("tokens", "epochs", "flops", "seconds")
+        assert [row[key] for key in keys] == [facts[key] for key in keys]
         assert row["kwh"] == pytest.approx(row["seconds"] * 100 / 1000 / 3600)
         assert row["money"] == pytest.approx(row["seconds"] / 3600)
     (first, *_) = evidence["spreads"]
@@ -585,7 +588,8 @@ def test_the_probe_follows_from_the_features(whole: Path) -> None:
         ])  # fmt: skip
         test = [n for n, p in enumerate(passages) if p["side"] == "test"]
         assert (row["train_passages"], row["test_passages"]) == (len(train), len(test))
-        usual = Counter(sorted(labels[train])).most_common(1)[0][0]
+        usual, most = Counter(sorted(labels[train])).most_common(1)[0]
+        assert row["labels_per_class"] == most
         assert row["majority"] == pytest.approx(np.mean(labels[test] == usual))
         if row["features"] == "majority":
             answers = [np.full(len(test), usual)]

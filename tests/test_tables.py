@@ -174,6 +174,21 @@ def test_a_gap_is_of_the_documents_that_both_have() -> None:
         tables.gap("a", "b", "unseen", few, [row("stock", 1, 6.0, bytes=9)])
 
 
+def test_one_group_has_no_interval() -> None:
+    """The bootstrap would give one of no width, which looks like certainty."""
+    ours, stock = ([row(m, n, bits + n / 9, group="g") for n in range(5)]
+                   for m, bits in (("ours", 5.0), ("stock", 6.0)))  # fmt: skip
+    whole, gap = tables.loss("ours", "unseen", ours), tables.gap("a", "b", "unseen", ours, stock)
+    losses, gaps = tables.slices("unseen", {"a": ours, "b": stock}, [("a", "b")])
+    read = [r | {"window": 64, "stride": 64, "context_bytes": None} for r in ours]
+    found = [whole, gap, *tables.windows(read), *losses, *gaps]
+    assert len(found) > 9 and {(r.groups, r.ci95) for r in found} == {(1, None)}
+    back = evidence.Loss.model_validate_json(whole.model_dump_json())
+    assert back == whole and back.ci95 is None
+    two = tables.loss("ours", "unseen", [*ours, row("ours", 9, 7.0)])
+    assert two.ci95 and two.ci95[0] < two.ci95[1]
+
+
 def test_windows_keep_what_they_are_apart() -> None:
     rows = [row("m", n, 2.0, window=64, stride=s, context_bytes=c)
             for s, c in ((64, None), (32, 2048)) for n in range(3)]  # fmt: skip

@@ -2,7 +2,8 @@
 
 Units: nats are natural-log losses; bits per byte = nats / (ln 2 x UTF-8 bytes of the same
 normalised text for every model). A gap is (a - b): negative means a is better. Every interval is
-the 95 % percentile bootstrap over groups (10,000 draws, fixed seed).
+the 95 % percentile bootstrap over groups (10,000 draws, fixed seed); of losses and gaps null where
+all is of one group, which says nothing about others.
 """
 
 from pathlib import Path
@@ -44,7 +45,7 @@ class Loss(Row):
     model: str
     split: str
     bits_per_byte: float
-    ci95: Interval
+    ci95: Interval | None
     documents: int
     groups: int
     bytes: int
@@ -65,7 +66,7 @@ class Slice(Row):
     by: Literal["section", "year", "novelty", "kind"]
     value: str
     bits_per_byte: float
-    ci95: Interval | None  # null: all of one group, which says nothing about others
+    ci95: Interval | None
     documents: int
     groups: int
     bytes: int
@@ -103,7 +104,7 @@ class WindowLoss(Row):
     stride: int
     context_bytes: int | None
     bits_per_byte: float
-    ci95: Interval
+    ci95: Interval | None
     documents: int
     groups: int
     bytes: int
@@ -135,7 +136,7 @@ class Gap(Row):
     b: str
     split: str
     bits_per_byte: float
-    ci95: Interval
+    ci95: Interval | None
     wins: int
     documents: int = 0
     groups: int
@@ -242,7 +243,7 @@ class Quality(Row):
     kwh: float | None
     money: float | None
     bits_per_byte: float
-    ci95: Interval
+    ci95: Interval | None
     documents: int
     groups: int
     bytes: int

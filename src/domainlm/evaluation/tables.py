@@ -96,16 +96,28 @@ def by_split(rows: Rows) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
 
 
 def measured(rows: Rows) -> dict[str, Any]:
-    """Bits per byte of rows, with its interval and what it is of."""
+    """Bits per byte of rows, with its interval (none of one group) and what it is of."""
     groups, size = [r["group"] for r in rows], [r["bytes"] for r in rows]
     nats = [r["nats"] for r in rows]
     return {
         "bits_per_byte": statistics.bits_per_byte(nats, size),
-        "ci95": statistics.bootstrap(groups, nats, size, seed=SEED),
+        "ci95": _interval(groups, nats, size),
         "documents": len(rows),
         "groups": len(set(groups)),
         "bytes": sum(size),
     }
+
+
+def _interval(
+    groups: Sequence[str],
+    nats: Sequence[float],
+    size: Sequence[int],
+    others: Sequence[float] | None = None,
+) -> evidence.Interval | None:
+    """`statistics.bootstrap`; None where all is of one group, which says nothing about others."""
+    if len(set(groups)) < 2:
+        return None
+    return statistics.bootstrap(groups, nats, size, others, seed=SEED)
 
 
 def loss(model: str, split: str, rows: Rows) -> evidence.Loss:
@@ -137,7 +149,7 @@ def _paired(rows: Rows, others: Rows) -> dict[str, Any]:
     a, b = [r["nats"] for r, _ in pairs], [o["nats"] for _, o in pairs]
     return {
         "bits_per_byte": statistics.bits_per_byte(np.subtract(a, b), size),
-        "ci95": statistics.bootstrap(groups, a, size, b, seed=SEED),
+        "ci95": _interval(groups, a, size, b),
         "wins": statistics.wins(groups, a, b),
         "documents": len(pairs),
         "groups": len(set(groups)),
@@ -180,17 +192,12 @@ def slices(
         parts = {model: _part(rows, by, value) for model, rows in table.items()}
         where = {"split": split, "by": by, "value": value}
 
-        def shown(row: dict[str, Any]) -> dict[str, Any]:
-            """One group says nothing about others."""
-            return row | {"ci95": row["ci95"] if row["groups"] > 1 else None}
-
         for model, part in parts.items():
             if len(part) >= SLICE_DOCUMENTS:  # PPMd + last year has not all documents
-                losses.append(evidence.Slice(model=model, **where, **shown(measured(part))))
+                losses.append(evidence.Slice(model=model, **where, **measured(part)))
         for (a, b), found in gaps.items():
             if parts[a] and parts[b]:
-                row = shown(_paired(parts[a], parts[b]))
-                found.append({"a": a, "b": b, **where, **row})
+                found.append({"a": a, "b": b, **where, **_paired(parts[a], parts[b])})
     adjusted = [
         evidence.SliceGap(**{k: v for k, v in row.items() if k != "wins"}, p_holm=p)
         for found in gaps.values()
