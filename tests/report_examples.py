@@ -123,6 +123,7 @@ def example(
                 "window": 1024 if TITLES[name][2] else None,
                 "stride": 512 if TITLES[name][2] else None,
                 "notes": ["instruction-tuned", "weights in 4 bits"] if name == "stock" else [],
+                "pretraining_flops": 1.61e21 if name == "stock" else None,
             }
             for name in names
         },

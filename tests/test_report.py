@@ -838,6 +838,16 @@ def test_where_an_arm_passes_the_stock_model_is_said() -> None:
     assert "after at most 38 seconds" in findings.crossings(early)[0]
 
 
+def test_what_the_stock_model_had_cost_before_is_said() -> None:
+    evidence = VARIANTS["full"]
+    said = " ".join(findings.pretraining(evidence))
+    assert "“continued” adds 3.40e+13 training FLOPs" in said and "1.61e+21" in said
+    stock = evidence.models["stock"].model_copy(update={"pretraining_flops": None})
+    unknown = evidence.model_copy(update={"models": {**evidence.models, "stock": stock}})
+    assert "(not published)" in " ".join(findings.pretraining(unknown))
+    assert findings.pretraining(VARIANTS["no_stock"]) == []
+
+
 def test_no_note_is_lost() -> None:
     parts = {"retrieval": "r-note", "baselines": "b-note", "extraction": "m-note", "new": "n-note"}
     text = page.render(example(notes=parts), [], PNG)

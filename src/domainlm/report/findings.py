@@ -267,6 +267,24 @@ def crossings(evidence: Evidence) -> list[str]:
     return said
 
 
+def pretraining(evidence: Evidence) -> list[str]:
+    """What each arm cost beside what its start had cost before, where that was published."""
+    stock = evidence.models.get("stock")
+    if stock is None:
+        return []
+    before = stock.pretraining_flops
+    known = f"{before:.2e} FLOPs, as published" if before else "not published"
+    return [
+        f"“{row.model}” adds {row.flops:.2e} training FLOPs to the stock model's own pretraining "
+        f"({known})."
+        if evidence.models[row.model].role == "continued"
+        else f"“{row.model}” took {row.flops:.2e} training FLOPs and stands on no pretraining; the "
+        f"stock model's took {known}."
+        for row in evidence.cost
+        if row.model in evidence.models
+    ]
+
+
 def _amounts(evidence: Evidence, costs: Sequence[tuple[str, float]]) -> str:
     """Costs of one thing, time first, the others in brackets."""
     first, *others = [
