@@ -331,7 +331,7 @@ def test_stage_end_to_end(tmp_path: Path) -> None:
         (m, s) for m in names for s in ("seen", "unseen")
     }
     assert any("invented" in n for n in found.notices)
-    assert any("6 in seen: about 84%; 6 in unseen: about 84%" in n for n in found.notices)
+    assert "Only 6 groups were scored: read “95 %” as about 84 %." in found.notices
     assert found.cost[0].model == "scratch"
     assert [p.step for p in found.curves] == [1, 1]
     features = [p.features for p in found.probe]
@@ -397,7 +397,7 @@ def test_stage_without_stock_and_unseen(tmp_path: Path) -> None:
         "No stock model",
         "continued was not trained",
         "never trained on",
-        "1 in seen: about 0%",
+        "Only one group was scored: there are no intervals.",
     ):
         assert words in notices
     assert found.retrieval == []

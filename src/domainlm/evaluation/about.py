@@ -36,7 +36,7 @@ def models(
         kind = read_json(root / "models" / arm / "config.json")["model_type"]
         title = f"{kind} architecture, {facts['parameters'] / 1e6:.1f}M parameters"
         if facts["role"] == "continued":
-            title = f"{stock['title'] if stock else 'a pretrained model'}, trained on"
+            title = f"{stock['title'] if stock else 'a pretrained model'}, trained further"
         models[arm] = evidence.Model(
             role=facts["role"],
             title=title,
@@ -99,7 +99,10 @@ def notices(recipe: Recipe, arguments: Mapping[str, Any], spans: Sequence[Span])
     """What a reader must know before any number."""
     notices = []
     if recipe.invented:
-        notices.append("The companies are invented: these figures say nothing about real filings.")
+        notices.append(
+            "The companies are invented: these figures say nothing about real filings. Such text "
+            "is easy to learn: a model from scratch does better here than on real filings."
+        )
     if not arguments["stock"]:
         notices.append(
             "No stock model could be had (tried: "
@@ -121,16 +124,16 @@ def notices(recipe: Recipe, arguments: Mapping[str, Any], spans: Sequence[Span])
             "No held-out text of groups never trained on: nothing here says how the models do on "
             "text by somebody new."
         )
-    few = [
-        f"{len(n)} in {s}: about {statistics.coverage(len(n)):.0%}"
-        for s, n in groups.items()
-        if len(n) < BANNER_GROUPS
-    ]
-    if few:
-        notices.append(
-            f"Few independent groups were scored. Of intervals called 95 % this share would hold "
-            f"the truth: {'; '.join(few)}."
-        )
+    sizes = {split: len(names) for split, names in groups.items()}
+    alike = len(set(sizes.values())) == 1
+    one, many = ("company", "companies") if recipe.source.kind == "edgar" else ("group", "groups")
+    for split, n in list(sizes.items())[: 1 if alike else None]:
+        if n < BANNER_GROUPS:
+            told = f"read “95 %” as about {100 * statistics.coverage(n):.0f} %"
+            notices.append(
+                f"Only {f'{n} {many} were' if n > 1 else f'one {one} was'} scored"
+                f"{'' if alike else f' ({split})'}: {told if n > 1 else 'there are no intervals'}."
+            )
     return notices
 
 

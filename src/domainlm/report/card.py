@@ -224,7 +224,7 @@ def _procedure(evidence: Evidence, arm: str, training: Mapping[str, Any]) -> dic
     return {
         "Objective": "cross-entropy of the next token",
         "Training tokens": words.count(cost.tokens) if cost else NOT_MEASURED,
-        "Epochs": f"{cost.epochs:.2f}" if cost else NOT_MEASURED,
+        "Epochs": words.passes(cost.epochs) if cost else NOT_MEASURED,
         "Training FLOPs": f"{cost.flops:.2e}" if cost else NOT_MEASURED,
         "Training time": words.duration(cost.seconds) if cost else NOT_MEASURED,
         **{words.capital(s.replace("_", " ")): _setting(training.get(s)) for s in settings},

@@ -102,7 +102,8 @@ def loss_charts(evidence: Evidence) -> list[Markup]:
     """Bits per byte of every model and baseline, a panel a split, best first."""
     found = {
         _titled(evidence, split): [
-            Bar(", ".join(filter(None, [_brief(evidence, row.model), view.part(evidence, row)])),
+            Bar(", ".join(filter(None, [view.short_label(evidence, row.model),
+                                        view.part(evidence, row)])),
                 row.bits_per_byte, *numbers.ends(row.ci95, row.bits_per_byte),
                 colour(evidence, row.model))
             for row in _near(evidence, view.losses(evidence, split))
@@ -136,7 +137,7 @@ def gap_charts(evidence: Evidence) -> list[Markup]:
     ]  # fmt: skip
     found = {
         _titled(evidence, split): [
-            Bar(f"{_brief(evidence, row.a)} against {_brief(evidence, row.b)}",
+            Bar(f"{view.short_label(evidence, row.a)} against {view.short_label(evidence, row.b)}",
                 row.bits_per_byte, *numbers.ends(row.ci95, row.bits_per_byte),
                 colour(evidence, row.a),
                 hollow=not words.shown(row))
@@ -159,9 +160,10 @@ def slice_charts(evidence: Evidence) -> list[Markup]:
 
 
 def _slice(evidence: Evidence, row: SliceGap) -> Bar:
-    bits, sure = row.bits_per_byte, row.p_holm < findings.SURE
+    bits = row.bits_per_byte
     ends = numbers.ends(row.ci95, bits)
-    return Bar(words.slice_label(row), bits, *ends, colour(evidence, row.a), hollow=not sure)
+    return Bar(words.slice_label(row), bits, *ends, colour(evidence, row.a),
+               hollow=not words.shown(row))  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,7 +328,7 @@ def probe_charts(evidence: Evidence) -> list[Markup]:
     found = []
     for task, by in view.probes(evidence).items():
         curves = [
-            Curve(_brief(evidence, name), colour(evidence, name), points, dots=True)
+            Curve(view.short_label(evidence, name), colour(evidence, name), points, dots=True)
             for name, rows in by.items()
             if len(points := [(float(r.labels_per_class), r.accuracy) for r in rows]) > 1
         ]
@@ -337,8 +339,3 @@ def probe_charts(evidence: Evidence) -> list[Markup]:
                             marks=sizes)  # fmt: skip
             found.append(drawing.markup(f"{title}: {task}. The table below has the numbers."))
     return found
-
-
-def _brief(evidence: Evidence, name: str) -> str:
-    """A model in a few letters."""
-    return "stock" if name == "stock" else view.brief(evidence, name)

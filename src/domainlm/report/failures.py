@@ -21,12 +21,12 @@ class Failure:
 def worst(
     evidence: Evidence, samples: Sequence[Sample], readings: Sequence[Reading]
 ) -> list[Failure]:
-    """The best arm's most repetitive and most copied continuation, and its worst paragraph.
+    """The arms' most repetitive and most copied continuation, and the best arm's worst paragraph.
 
     Of equals the first, in the order of the prompts.
     """
     arms = view.arms(evidence)
-    own = [s for s in samples if arms and s.model == arms[0]]
+    own = [s for s in samples if s.model in arms]
     found = []
     if own:
         row = max(own, key=lambda s: s.repetition)
@@ -43,13 +43,14 @@ def worst(
 
 
 def _sample(rule: str, share: str, row: Sample) -> Failure:
-    return Failure(rule, f"{share}; seed {row.seed}", row.source, row.text.strip())
+    found = f"{share}; seed {row.seed}"
+    return Failure(f"{rule}: “{row.model}”", found, view.origin(row.source), row.text.strip())
 
 
 def _paragraph(
     evidence: Evidence, arm: str, samples: Sequence[Sample], readings: Sequence[Reading]
 ) -> Failure | None:
-    """The real text on which the arm does worst against the stock model."""
+    """The text on which the arm does worst against the stock model."""
     bits: dict[str, dict[str, float]] = {}
     prompts = {p.prompt_id: p for p in view.prompts(evidence, samples)}
     for reading in readings:
@@ -63,8 +64,11 @@ def _paragraph(
         return None
     name = max(both, key=lambda name: both[name])
     ours, stock = bits[name][arm], bits[name]["stock"]
+    told = f"does worst against the stock model: “{arm}”"
+    if ours < stock:
+        told = f"has its smallest lead over the stock model: “{arm}”"
     return Failure(
-        "The real paragraph on which it does worst against the stock model",
+        f"The paragraph on which the best model here {told}",
         f"{ours:.3f} bits per byte against {stock:.3f}",
         prompts[name].source,
         (prompts[name].true_text or "").strip(),

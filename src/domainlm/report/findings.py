@@ -17,7 +17,7 @@ from domainlm.report.numbers import (
 from domainlm.report.words import BY, apart, machine, shown, split_words
 
 COPIED, REPEATED = 12, 0.2  # words copied, share of repeated 4-grams: from here on a text says so
-SURE = 0.05  # adjusted p of a slice, below
+WORDS_ALONE = ("TF-IDF", "BM25")
 PARTS = {  # whose notes stand in which section
     "loss": ("baselines", "windows", "general", "spreads"),
     "tasks": ("probe", "choices", "next_passage", "retrieval"),
@@ -57,33 +57,36 @@ def where(evidence: Evidence) -> list[str]:
             for name in pair or ("", "")
         )
         ahead = [r for r in rows if r.bits_per_byte < 0]
-        sure = [r for r in rows if r.p_holm < SURE and r.groups >= words.CLAIM_GROUPS]
+        sure = [r for r in rows if shown(r)]
         best, worst = (f(rows, key=lambda r: r.bits_per_byte) for f in (min, max))
         line = f"{BY[by].split(' (')[0]}: {a} is ahead of {b} on {len(ahead)} of {len(rows)}"
         if len(rows) > 1:
             line += "; most on {} ({:+.3f} bits per byte), least on {} ({:+.3f})".format(
                 *(x for r in (best, worst) for x in (words.slice_label(r), r.bits_per_byte))
             )
-        said.append(f"{line}. Sure, after correction for their number: {len(sure)}.")
+        of = f"{words.CLAIM_GROUPS} {view.nouns(evidence).groups} or more"
+        said.append(f"{line}. Sure, after correction for their number and on {of}: {len(sure)}.")
     return said
 
 
 def windows(evidence: Evidence) -> list[str]:
     """Whether the headline holds where the window is another, or as many bytes for all."""
-    arms, split, said = view.arms(evidence), view.main_split(evidence), []
+    arms, split = view.arms(evidence), view.main_split(evidence)
     rows = [r for r in evidence.windows if r.split == split]
+    said: dict[str, list[str]] = {}  # short texts fit in every window: then the figures are one
     for context in dict.fromkeys(r.context_bytes for r in rows):
         of = {r.model: r for r in rows if r.context_bytes == context}
         if not arms or not {arms[0], "stock"} <= set(of):
             continue
         ours, stock = of[arms[0]], of["stock"]
         how = "that do not overlap" if context is None else f"of about {context:,} bytes for all"
-        said.append(
-            f"With windows {how}, “{arms[0]}” has {ours.bits_per_byte:.3f} and the stock model "
+        line = (
+            f"“{arms[0]}” has {ours.bits_per_byte:.3f} and the stock model "
             f"{stock.bits_per_byte:.3f} bits per byte on {ours.documents:,} of the texts: "
             f"{fewer_bits(stock.bits_per_byte, ours.bits_per_byte)}."
         )
-    return said
+        said.setdefault(line, []).append(how)
+    return [f"With windows {', and '.join(how)}, {line}" for line, how in said.items()]
 
 
 def spreads(evidence: Evidence) -> str:
@@ -121,7 +124,7 @@ def memorised(evidence: Evidence) -> list[str]:
     """What train gave that can be had back, beyond what boilerplate completes by itself."""
     known = words.by_heart(evidence)
     return [
-        f"{view.short_label(evidence, r.model)} completes, word for word, "
+        f"“{view.short_label(evidence, r.model)}” completes, word for word, "
         f"{r.difference * 100:+.1f} more in a hundred passages of train than of held-out text "
         f"(95 % interval {r.ci95[0] * 100:+.1f} to {r.ci95[1] * 100:+.1f})"
         + (
@@ -135,20 +138,61 @@ def memorised(evidence: Evidence) -> list[str]:
     ]
 
 
-def copied(evidence: Evidence, samples: Sequence[Sample]) -> list[str]:
-    """How many generations of each model copy from train, or repeat themselves."""
+def copied(evidence: Evidence, samples: Sequence[Sample], repeats: bool = False) -> list[str]:
+    """How many generations of each model copy from train, and how many repeat themselves."""
     said = []
     if evidence.schema_version < 4:
         return [f"Whether these texts copy from training text was {NOT_MEASURED} in this run."]
     for model in dict.fromkeys(s.model for s in samples):
         of = [s for s in samples if s.model == model]
-        copies = sum(s.copied_words >= COPIED for s in of)
-        repeats = sum(s.repetition >= REPEATED for s in of)
-        said.append(
-            f"{view.short_label(evidence, model)}: {copies:,} of {len(of):,} continuations copy "
-            f"{COPIED} words or more in a row from training text, {repeats:,} repeat themselves."
+        copies = [s.copied_words for s in of if s.copied_words >= COPIED]
+        prompts, seeds = len({s.prompt_id for s in of}), len({s.seed for s in of})
+        line = (
+            f"{len(copies):,} of {len(of):,} continuations "
+            f"({plural(prompts, 'prompt', 'prompts')}, {plural(seeds, 'seed', 'seeds')}) of "
+            f"“{view.short_label(evidence, model)}” have {COPIED} words or more in a row from "
+            "training text"
         )
+        line += f", the longest {max(copies):,}" if copies else ""
+        if repeats:
+            line += f"; {sum(s.repetition >= REPEATED for s in of):,} repeat themselves"
+        said.append(f"{line}.")
     return said
+
+
+def tasks(evidence: Evidence) -> str:
+    """Whether a model is above words alone in a task by more than the intervals."""
+    rows = [(r.task, r.features, r.labels_per_class, r.ci95) for r in evidence.probe]
+    rows += [(r.task, r.scorer, 0, r.ci95) for r in evidence.choices]
+    rows += [("passages of the same section", r.scorer, 0, r.ci95) for r in evidence.retrieval]
+    most = {task: max(r[2] for r in rows if r[0] == task) for task, *_ in rows}
+    last = [r for r in rows if r[2] == most[r[0]]]
+    bars = {t: max(ci[1] for u, n, _, ci in last if u == t and n in WORDS_ALONE)
+            for t, name, *_ in last if name in WORDS_ALONE}  # fmt: skip
+    above = [
+        f"“{view.short_label(evidence, name)}” ({view.one_line(task)})"
+        for task, name, _, ci in last
+        if (name in evidence.models or name == "MiniLM") and ci[0] > bars.get(task, 1.0)
+    ]
+    if not bars:
+        return ""
+    told = ", ".join(above) or "no model, in no task"
+    return f"Above the bag of words or the overlap of words by more than the intervals: {told}."
+
+
+def groups(evidence: Evidence) -> str:
+    """How many groups were trained on, and how many of each kind are held out and scored."""
+    nouns, splits = view.nouns(evidence), evidence.corpus.splits
+    held = [
+        f"{splits[split].get('groups', 0):,} that were {never}trained on "
+        f"({view.losses(evidence, split)[0].groups:,} scored)"
+        for split, never in (("unseen", "never "), ("seen", ""))
+        if split in splits and view.losses(evidence, split)
+    ]
+    if not held or "train" not in splits:
+        return ""
+    trained = plural(splits["train"].get("groups", 0), nouns.group, nouns.groups)
+    return f"Trained on: {trained}. Held out is text of {' and of '.join(held)}."
 
 
 def gates(evidence: Evidence) -> list[str]:
@@ -173,10 +217,9 @@ def limits(evidence: Evidence) -> Iterator[str]:
     stock = evidence.models.get("stock")
     if stock:
         told = f" ({'; '.join(map(view.one_line, stock.notes))})" if stock.notes else ""
-        yield (
-            f"The stock model{told} may have read some of this text before, which would flatter "
-            "it; and it is one model of many: another may be better."
-        )
+        if not view.invented(evidence):
+            told += " may have read some of this text before, which would flatter it; and it"
+        yield f"The stock model{told} is one model of many: another may be better."
     yield spreads(evidence)
     if not evidence.general:
         yield f"What the models lose on other text, by training on this, was {NOT_MEASURED}."
@@ -214,9 +257,7 @@ def interval(evidence: Evidence) -> str:
         return f"Against {name}: {change}, but anything from {low} to {high} is possible."
     line = f"{capital(change)} than {name}"
     if not shown(gap):
-        return (
-            f"{line}, on only {plural(gap.groups, nouns.group, nouns.groups)}: too few to be sure."
-        )
+        return f"{line}, {words.unsure(evidence, gap)}."
     told = f"{low.rsplit(' ', 2)[0]} to {high.rsplit(' ', 2)[0]}"
     return f"{line}. Other {nouns.groups} would probably give {told} (95 % interval)."
 

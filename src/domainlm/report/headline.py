@@ -29,7 +29,7 @@ LINE = 1.3  # height of a line, in font sizes
 PAPER, CARD, INK, MUTED = "#f6f5f1", "#ffffff", "#16191d", "#545b66"
 COLOURS = {"stock": "#69707c", "scratch": "#1d5fae", "continued": "#0d7a5f", "other": "#69707c",
            "baseline": "#b89a66"}  # fmt: skip
-TRUTH, ALERT = "#16191d", "#9c2f11"
+TRUTH, ALERT, COPIED = "#16191d", "#9c2f11", "#f6d7e4"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _head(axes: Axes, evidence: Evidence, layout: Layout) -> float:
         _box(axes, margin, y - 6, width, tall, "#fbe6dd")
         _block(axes, margin + 20, y + 4, lines, size, color=ALERT)
         y += tall + 10
-    title = wrap(words.headline(evidence), width, layout.title, 3, "bold")
+    title = wrap(words.headline(evidence, brief=True), width, layout.title, 3, "bold")
     return _block(axes, margin, y, title, layout.title, fontweight="bold") + 6
 
 
@@ -191,25 +191,44 @@ def _columns(
     lines = wrap(f"The opening:  “{opening}”", room, size, 2)
     y = _block(axes, margin, y, lines, size, color=MUTED, style="italic") + 10
     columns = _texts(evidence, prompt)
+    badges = _badges(evidence, prompt)
     gap = 0.4 * margin
     width = (room - gap * (len(columns) - 1)) / max(1, len(columns))
     inner, heads_size = width - 2 * size, size + 1
     heads = [wrap(head, inner, heads_size, 2, "bold") for head, _, _ in columns]
     top = y + 1.5 * size + heads_size * LINE * max(map(len, heads), default=0) + 6
     texts = [cut_words(text) or "(nothing)" for _, _, text in columns]
+    tiny = 0.85 * layout.small
+    tall = tiny * LINE + 8 if badges else 0.0
+    foot = floor - tall - (10 if tall else 0)
     for body in layout.bodies:  # the largest at which every text is whole
-        most = max(1, int((floor - top - 10) // (body * LINE)))
+        most = max(1, int((foot - top - 10) // (body * LINE)))
         bodies = [wrap(text, inner, body, most) for text in texts]
         if all(" ".join(found) == text for found, text in zip(bodies, texts, strict=True)):
             break
-    for i, (_, colour, _) in enumerate(columns):
+    for i, (head, colour, _) in enumerate(columns):
         x = margin + i * (width + gap)
         _box(axes, x, y, width, floor - y, CARD)
         bar = [x + size + 3, x + size + 3 + 50]
         axes.plot(bar, [y + 0.8 * size] * 2, color=colour, lw=5, solid_capstyle="round")
         bold = {"color": colour, "fontweight": "bold"}
         _block(axes, x + size, y + 1.5 * size, heads[i], heads_size, **bold)
-        _block(axes, x + size, top, bodies[i], body)
+        end = _block(axes, x + size, top, bodies[i], body)
+        if head in badges:
+            end = min(end + 4, floor - tall - 4)
+            line = wrap(badges[head], inner - 16, tiny, 1)
+            _box(axes, x + size, end, _width(line[0], tiny, "normal") + 16, tall, COPIED)
+            _block(axes, x + size + 8, end + 5, line, tiny)
+
+
+def _badges(evidence: Evidence, prompt: view.Prompt) -> dict[str, str]:
+    """By the head of a column: that its text copies, where it does."""
+    shown = {a.model: a for a in reversed(prompt.answers)}  # of each model the first
+    return {
+        _who(evidence, name): f"{a.copied_words:,} words in a row stand in training text"
+        for name, a in shown.items()
+        if a.copied_words >= findings.COPIED
+    }
 
 
 def _texts(evidence: Evidence, prompt: view.Prompt) -> list[tuple[str, str, str]]:
@@ -221,8 +240,8 @@ def _texts(evidence: Evidence, prompt: view.Prompt) -> list[tuple[str, str, str]
         if text is not None:
             found.append((_who(evidence, name), COLOURS[evidence.models[name].role], text))
     if prompt.true_text:
-        who = "company" if view.nouns(evidence).group == "company" else "document"
-        found.append((f"What the {who} really wrote", TRUTH, prompt.true_text))
+        what = f"What the {view.nouns(evidence).document} says next"
+        found.append((what, TRUTH, prompt.true_text))
     return found
 
 

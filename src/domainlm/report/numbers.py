@@ -99,17 +99,22 @@ def brief(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
+def rounded(share: float) -> str:
+    """A share as whole per cent."""
+    return f"{share:.0%}".replace("%", " %")
+
+
 def chance(nats: float) -> str:
     """The probability exp(-nats): in per cent, or as one in so many where it is small."""
     share = math.exp(-nats)
     if share >= 0.0095:
-        return f"{share:.0%}".replace("%", " %")
+        return rounded(share)
     return f"1 in {float(f'{math.exp(min(nats, 60.0)):.2g}'):,.0f}"
 
 
 def passes(epochs: float) -> str:
-    """Epochs in words; few tokens of a large corpus are not none."""
-    return "under 0.1 epochs" if epochs < 0.05 else f"{epochs:.1f} epochs"
+    """How often train was read; few tokens of a large corpus are not none."""
+    return f"{epochs:.2f}" if epochs >= 0.095 else f"{epochs:.2g}"
 
 
 def capital(text: str) -> str:

@@ -1,6 +1,8 @@
 """The words to send: a note to the few people to ask first, then the post for the big channel."""
 
-from domainlm.evaluation.evidence import Evidence
+from collections.abc import Sequence
+
+from domainlm.evaluation.evidence import Evidence, Sample
 from domainlm.report import findings, provenance, view, words
 from domainlm.report.arms import limits, only, statement, would_take
 from domainlm.report.card import card
@@ -9,10 +11,10 @@ from domainlm.report.provenance import escape
 __all__ = ["card", "doubts", "escape", "post"]
 
 
-def post(evidence: Evidence) -> str:
-    """`post.md`: the note to three or four people, then the post."""
+def post(evidence: Evidence, samples: Sequence[Sample] = ()) -> str:
+    """`post.md`: the note to three or four people, then the post, each with the notices."""
     lines = words.verdict(evidence)
-    notices = [f"**{escape(notice)}**\n\n" for notice in evidence.notices]
+    notices = "".join(f"**{escape(notice)}**\n\n" for notice in evidence.notices)
     nouns = view.nouns(evidence)
     takes = [
         text
@@ -21,8 +23,10 @@ def post(evidence: Evidence) -> str:
         and not any(said in lines[4] for said in words.takes(only(evidence, arm)))
     ]
     more = [*findings.general(evidence), *findings.gates(evidence)]
+    leaks = [*provenance.leak_lines(evidence), *findings.copied(evidence, samples)]
+    leaks += provenance.personal(evidence)
     missing = f"**What it would take.**\n\n{_bullets(takes)}\n\n" if takes else ""
-    return f"""{"".join(notices)}# First: a note to the three or four people to ask
+    return f"""{notices}# First: a note to the three or four people to ask
 
 To one who knows these {nouns.documents}, one who knows statistics, one who would use it, and one
 who answers for the data:
@@ -43,13 +47,13 @@ which sentence would you not sign? If you would rather it were not posted, say s
 
 # Then: the post
 
-**{escape(words.headline(evidence))}.**
+{notices}**{escape(words.headline(evidence))}.**
 
 {_bullets([*lines, *more])}
 
 {missing}{statement(evidence)}
 
-**What it may give away.** {escape(" ".join(provenance.leak_lines(evidence)))}
+**What it may give away.** {escape(" ".join(leaks))}
 
 **What it is not.** {escape(limits(evidence))}
 

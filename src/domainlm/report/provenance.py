@@ -17,7 +17,7 @@ from domainlm.console import clean
 from domainlm.evaluation.copies import ANY
 from domainlm.evaluation.evidence import Evidence, Memorization
 from domainlm.report import inventory, view, words
-from domainlm.report.numbers import count, percent, plural
+from domainlm.report.numbers import percent, plural
 
 STAGES = ("corpus", "tokens", "training", "evaluation")  # what the report is made from
 NOT_DECLARED, NOT_RECORDED = "not declared", "not recorded"
@@ -174,15 +174,25 @@ def data(evidence: Evidence) -> list[str]:
             f"{plural(joined, 'group was', 'groups were')} joined to others by near-duplicates, "
             f"and went to one side of the split with them."
         )
-    if c.privacy and c.privacy.mode != "off":
-        did = {
-            "report": "left as they are",
-            "mask": "masked",
-            "drop": "dropped with their document",
-        }
-        kinds = ", ".join(f"{count(n)} {kind}" for kind, n in sorted(c.privacy.found.items()))
-        said.append(f"Personal data and secrets, {did[c.privacy.mode]}: {kinds or 'none found'}.")
-    return said
+    return said + personal(evidence)
+
+
+def personal(evidence: Evidence) -> list[str]:
+    """What personal data was found in the text that was read, and what was done with it."""
+    privacy = evidence.corpus.privacy
+    if privacy is None:
+        return []
+    if privacy.mode == "off":
+        return ["Personal data in the text that was read was not looked for."]
+    did = {"report": "left as they are", "mask": "masked", "drop": "dropped with their document"}
+    names = {"phone": "phone number", "email": "e-mail address", "ip": "IP address",
+             "ssn": "social security number", "card": "card number", "iban": "IBAN"}  # fmt: skip
+    kinds = []
+    for kind, number in sorted(privacy.found.items()):
+        name = names.get(kind, kind)
+        kinds.append(plural(number, name, f"{name}{'es' if name.endswith('s') else 's'}"))
+    told = ", ".join(kinds) or "none found"
+    return [f"Personal data and secrets in the text that was read, {did[privacy.mode]}: {told}."]
 
 
 def _word(text: str) -> str:

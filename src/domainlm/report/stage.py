@@ -47,7 +47,7 @@ def write_report(root: Path, arguments: dict[str, Any]) -> None:
     first = next(iter(pictures.values()))
     texts = {
         "report/index.html": page.render(evidence, samples, first, readings),
-        "report/post.md": post.post(evidence),
+        "report/post.md": post.post(evidence, samples),
     }
     facts = provenance.gather(root, evidence)
     texts["report/provenance.md"] = provenance.markdown(evidence, facts)

@@ -43,10 +43,11 @@ def _shares(ends: Interval) -> str:
     return " to ".join(map(words.percent, ends))
 
 
-def loss(evidence: Evidence) -> Table:
-    """Every model and baseline on every split, best first."""
+def loss(evidence: Evidence, short: bool = False) -> Table:
+    """Every model and baseline on every split, best first; by title, or short where it is known."""
+    name = view.short_label if short else view.label
     rows = [
-        [view.label(evidence, r.model), r.split, f"{r.bits_per_byte:.4f}",
+        [name(evidence, r.model), r.split, f"{r.bits_per_byte:.4f}",
          _between(r.ci95, ".4f"), view.part(evidence, r) or words.count(r.documents),
          words.count(r.groups), words.count(r.bytes),
          words.count(r.tokens) if r.tokens is not None else NONE]
@@ -72,7 +73,7 @@ def gaps(evidence: Evidence) -> Table:
             NONE if base is None else words.fewer_bits(base, base + r.bits_per_byte),
             f"{r.wins:,} of {r.groups:,}",
             _p(r.p_value),
-            better if words.shown(r) else f"{better}, not sure" if words.apart(r) else "not shown",
+            better if words.shown(r) else f"{better}, of few" if words.apart(r) else "not shown",
         ])  # fmt: skip
     heads = ["First", "Second", "Split", "Bits per byte", "95 % interval", "Per cent"]
     heads += ["First ahead", "p", "First is"]
@@ -118,7 +119,7 @@ def _sliced(evidence: Evidence, part: Sequence[Slice], models: Sequence[str]) ->
     caption += ": bits per byte and 95 % interval"
     caption += f"; the {SECTIONS} most frequent" if len(size) > SECTIONS else ""
     heads = [part[0].by.capitalize(), *_counted(evidence)]
-    heads += [n if n == LAST_YEAR else view.short_label(evidence, n) for n in models]
+    heads += [view.short_label(evidence, n) for n in models]
     return _table(caption, "slices", heads, rows)
 
 
@@ -153,7 +154,7 @@ def _p(value: float) -> str:
 def windows(evidence: Evidence) -> Table | None:
     """The losses at other windows."""
     rows = [
-        [view.label(evidence, r.model), r.split, window_words(r.window, r.stride),
+        [view.short_label(evidence, r.model), r.split, window_words(r.window, r.stride),
          words.count(r.context_bytes) if r.context_bytes else "any", f"{r.bits_per_byte:.4f}",
          _between(r.ci95, ".4f"), words.count(r.documents), words.count(r.groups)]
         for r in evidence.windows
@@ -176,11 +177,12 @@ def probes(evidence: Evidence) -> list[Table]:
             rows.append([_features(evidence, name), *cells, _shares(part[-1].ci95),
                          f"{part[-1].macro_f1:.3f}"])  # fmt: skip
         last = next(iter(by.values()))[-1]
-        heads = ["Features", *(f"{n:,} a class" for n in sizes), "95 % interval", "Macro-F1"]
+        heads = ["Features", *(f"Accuracy, {n:,} a class" for n in sizes)]
+        heads += ["95 % interval", "Macro-F1"]
         if len(sizes) > 1:
             heads[-2:] = [f"{head} at {sizes[-1]:,}" for head in heads[-2:]]
         caption = (
-            f"{words.capital(view.one_line(task))}: accuracy; {len(last.labels)} labels, "
+            f"{words.capital(view.one_line(task))}: {len(last.labels)} labels, "
             f"{last.test_passages:,} passages to answer, up to {last.train_passages:,} to learn "
             f"from; always the commonest label: {words.percent(last.majority)}"
         )
@@ -189,7 +191,7 @@ def probes(evidence: Evidence) -> list[Table]:
 
 
 def _features(evidence: Evidence, name: str) -> str:
-    return "TF-IDF, a bag of words" if name == "TF-IDF" else view.label(evidence, name)
+    return "TF-IDF, a bag of words" if name == "TF-IDF" else view.short_label(evidence, name)
 
 
 def choices(evidence: Evidence) -> list[Table]:
@@ -199,7 +201,7 @@ def choices(evidence: Evidence) -> list[Table]:
         part = [r for r in evidence.choices if r.task == task]
         part.sort(key=lambda r: (r.scorer in evidence.models, -r.accuracy))
         rows = [
-            [view.label(evidence, r.scorer), words.percent(r.accuracy), _shares(r.ci95),
+            [view.short_label(evidence, r.scorer), words.percent(r.accuracy), _shares(r.ci95),
              words.percent(r.chance), words.count(r.questions), words.count(r.groups)]
             for r in part
         ]  # fmt: skip
@@ -214,7 +216,7 @@ def retrieval(evidence: Evidence) -> Table | None:
     """Passages found by a passage; the overlap of words first."""
     part = sorted(evidence.retrieval, key=lambda r: (r.scorer in evidence.models, -r.ndcg10))
     rows = [
-        [view.label(evidence, r.scorer), f"{r.ndcg10:.3f}", _between(r.ci95), f"{r.mrr:.3f}",
+        [view.short_label(evidence, r.scorer), f"{r.ndcg10:.3f}", _between(r.ci95), f"{r.mrr:.3f}",
          words.count(r.queries), words.count(r.candidates), words.count(r.groups)]
         for r in part
     ]  # fmt: skip
@@ -228,7 +230,7 @@ def retrieval(evidence: Evidence) -> Table | None:
 def memorization(evidence: Evidence) -> Table | None:
     """Passages that a model completes word for word, by their copies in train."""
     rows = [
-        [view.label(evidence, r.model), "0 (held out)" if r.copies == "0" else r.copies,
+        [view.short_label(evidence, r.model), "0 (held out)" if r.copies == "0" else r.copies,
          words.count(r.windows), words.count(r.exact), words.percent(r.rate), _shares(r.ci95)]
         for r in evidence.memorization
     ]  # fmt: skip
@@ -240,7 +242,7 @@ def memorization(evidence: Evidence) -> Table | None:
 def personal(evidence: Evidence) -> Table | None:
     """Personal data in generations."""
     rows = [
-        [view.label(evidence, r.model), view.one_line(r.kind), words.count(r.generations),
+        [view.short_label(evidence, r.model), view.one_line(r.kind), words.count(r.generations),
          words.count(r.found), words.count(r.in_train)]
         for r in evidence.personal
     ]  # fmt: skip
@@ -256,6 +258,7 @@ def corpus(evidence: Evidence) -> Table:
     def row(name: str, number: int, size: int, groups: str = "") -> list[str]:
         return [name, words.count(number), groups, words.size(size)]
 
+    why = {"unused": f" (earlier {nouns.documents} of {nouns.groups} never trained on)"}
     rows = [row("Input files", c.files, c.bytes)]
     rows += [
         row(f"Skipped: {reason}", counts.get("files", 0), counts.get("bytes", 0))
@@ -270,7 +273,12 @@ def corpus(evidence: Evidence) -> Table:
         rows += [row("Dropped of train: paragraphs seen before", again, c.paragraphs["bytes"])]
     rows += [row(f"Kept: {nouns.documents}", c.documents, c.text_bytes, words.count(c.groups))]
     rows += [
-        row(f"Split: {name}", s.get("documents", 0), s.get("bytes", 0), f"{s.get('groups', 0):,}")
+        row(
+            f"Split: {name}{why.get(name, '')}",
+            s.get("documents", 0),
+            s.get("bytes", 0),
+            f"{s.get('groups', 0):,}",
+        )
         for name, s in c.splits.items()
     ]
     heads = ["Part", "Number", nouns.groups.capitalize(), "Size"]
@@ -300,8 +308,8 @@ def audit(evidence: Evidence) -> Table | None:
 def cost(evidence: Evidence) -> Table:
     """What each arm took."""
     rows = [
-        [view.label(evidence, r.model), words.duration(r.seconds), words.count(r.tokens),
-         f"{r.epochs:.2f}", f"{r.flops:.2e}", words.energy(r),
+        [view.short_label(evidence, r.model), words.duration(r.seconds), words.count(r.tokens),
+         words.passes(r.epochs), f"{r.flops:.2e}", words.energy(r),
          f"{r.money:,.2f} {r.currency}" if r.money is not None else words.NOT_MEASURED]
         for r in evidence.cost
     ]  # fmt: skip
@@ -310,15 +318,16 @@ def cost(evidence: Evidence) -> Table:
 
 
 def models(evidence: Evidence) -> Table:
-    """Who was measured; `hashes` has the weights' hashes."""
+    """Who was measured, once with full titles; `hashes` has the weights' hashes."""
     rows = [
-        [view.label(evidence, name), m.role, f"{m.parameters:,}" if m.parameters else NONE,
+        [view.short_label(evidence, name), view.one_line(m.title), m.role,
+         f"{m.parameters:,}" if m.parameters else NONE,
          f"{m.vocabulary:,}" if m.vocabulary else NONE, window_words(m.window, m.stride),
          m.source, "; ".join(m.notes) or NONE]
         for name, m in evidence.models.items()
     ]  # fmt: skip
-    heads = ["Model", "Role", "Parameters", "Vocabulary", "Window", "Source", "Notes"]
-    return Table("Who was measured", "models", heads, rows, frozenset({2, 3}))
+    heads = ["Model", "What it is", "Role", "Parameters", "Vocabulary", "Window", "Source"]
+    return Table("Who was measured", "models", [*heads, "Notes"], rows, frozenset({3, 4}))
 
 
 def window_words(window: int | None, stride: int | None) -> str:
@@ -334,7 +343,7 @@ def hashes(evidence: Evidence) -> Table:
         ["Held-out spans", "held_out_sha256", evidence.held_out_sha256],
         ["Prompts, frozen before training", "samples.prompts_sha256",
          evidence.samples.prompts_sha256],
-        *([f"Weights: {view.label(evidence, name)}", "models", m.sha256]
+        *([f"Weights: {view.short_label(evidence, name)}", "models", m.sha256]
           for name, m in evidence.models.items() if m.sha256),
         *([["Merkle root of corpus, tokens and models", "corpus.merkle_root", root]]
           if (root := evidence.corpus.merkle_root) else []),

@@ -16,6 +16,7 @@ from domainlm.report.numbers import (
     passes,
     percent,
     plural,
+    rounded,
     short,
     size,
 )
@@ -37,6 +38,7 @@ __all__ = [  # of `numbers`, so that one import has all words
 
 ENOUGH_GROUPS = statistics.FEW_GROUPS
 CLAIM_GROUPS = 20  # below, a difference is told, but no claim is made of it
+SURE = 0.05  # p, of a slice adjusted for their number: below
 HALF = 0.5  # of held-out passages completed, of a model that nothing can be compared with
 MOST_DOUBLINGS = 7.0  # of training: beyond, a prediction from its last part is a guess
 MANY_EPOCHS = 4.0  # beyond about four passes, repeated text teaches little
@@ -48,15 +50,35 @@ BY = {
 }
 
 
-def apart(gap: Gap) -> bool:
+def apart(gap: Gap | SliceGap) -> bool:
     """True where the interval excludes zero and there is more than one group to draw from."""
     low, high = ends(gap.ci95)
     return gap.groups > 1 and (low > 0 or high < 0)
 
 
-def shown(gap: Gap) -> bool:
-    """True where the models are apart, and on groups enough to say so."""
-    return apart(gap) and gap.groups >= CLAIM_GROUPS
+def shown(gap: Gap | SliceGap) -> bool:
+    """True where the models are apart, on groups enough to say so; a slice also by its p."""
+    likely = not isinstance(gap, SliceGap) or gap.p_holm < SURE
+    return apart(gap) and gap.groups >= CLAIM_GROUPS and likely
+
+
+def hollow(evidence: Evidence, slices: bool = False) -> str:
+    """The rule of `shown`, for the captions of charts."""
+    also = f", or corrected p is {SURE} or more" if slices else ""
+    return (
+        f"A point is hollow where the interval holds zero or there are fewer than "
+        f"{CLAIM_GROUPS} {view.nouns(evidence).groups}{also}."
+    )
+
+
+def ahead(evidence: Evidence, gap: Gap) -> str:
+    """For how many groups the first is ahead, or the second where the gap was turned round."""
+    nouns = view.nouns(evidence)
+    stored = any((r.a, r.b, r.split) == (gap.a, gap.b, gap.split) for r in evidence.gaps)
+    number = f"{gap.wins:,} of {plural(gap.groups, nouns.group, nouns.groups)}"
+    if gap.wins == gap.groups > 1:
+        number = f"all {gap.groups:,} {nouns.groups}"
+    return f"{'' if stored else 'the second '}ahead for {number}"
 
 
 def split_words(evidence: Evidence, split: str | None) -> str:
@@ -104,7 +126,7 @@ def against(
     `where` and `rival` replace the names of the text and of `b` where they have just been said.
     """
     first, second = capital(who(evidence, a)), rival or who(evidence, b)
-    where, words = where or split_words(evidence, split), view.nouns(evidence)
+    where = where or split_words(evidence, split)
     gap = view.gap(evidence, a, b, split)
     ours, theirs = view.loss(evidence, a, split), view.loss(evidence, b, split)
     if ours is None or theirs is None:
@@ -118,14 +140,12 @@ def against(
         where += f" ({some})"
     base = view.base(evidence, gap)
     bits = "" if base is None else f", {fewer_bits(base, base + gap.bits_per_byte)}"
-    stored = any((row.a, row.b, row.split) == (a, b, split) for row in evidence.gaps)
-    wins = f"ahead for {gap.wins:,} of {plural(gap.groups, words.group, words.groups)}"
-    wins = wins if stored else f"the second {wins}"
+    wins = ahead(evidence, gap)
     if not apart(gap):
         return (
             f"Between {who(evidence, a)} and {second} no difference could be shown on {where}: "
             f"{gap.bits_per_byte:+.3f} bits per byte ({between(gap.ci95, '+.3f')}), "
-            f"{'the first ' if stored else ''}{wins}."
+            f"{'the first ' if wins.startswith('ahead') else ''}{wins}."
         )
     better = gap.bits_per_byte < 0
     low, high = sorted(map(abs, ends(gap.ci95)))
@@ -133,7 +153,7 @@ def against(
         return (
             f"{first} is {'ahead of' if better else 'behind'} {second} on {where} by "
             f"{abs(gap.bits_per_byte):.3f} bits per byte ({between((low, high))}){bits}, "
-            f"{wins}: too few {words.groups} to be sure."
+            f"{wins}."
         )
     return (
         f"{first} {'beats' if better else 'loses to'} {second} on {where}: "
@@ -260,7 +280,7 @@ def undercoverage(groups: int) -> str:
     """How far the intervals of so few groups can be trusted."""
     return (
         f"With fewer than {ENOUGH_GROUPS} the percentile bootstrap undercovers: of {groups:,}, its "
-        f"95 % intervals hold the truth about {percent(statistics.coverage(groups))} of the time."
+        f"95 % intervals hold the truth about {rounded(statistics.coverage(groups))} of the time."
     )
 
 
@@ -271,7 +291,7 @@ def spent(evidence: Evidence) -> str:
         return "What the training cost was not measured."
     parts = [
         f"“{row.model}” took {duration(row.seconds)} for {short(row.tokens)} tokens "
-        f"({passes(row.epochs)})"
+        f"({passes(row.epochs)} epochs)"
         for row in rows
     ]
     line = f"Training {'; '.join(parts)}, on {machine(evidence)}."
@@ -315,8 +335,17 @@ def takes(evidence: Evidence) -> list[str]:
             f"what the last one did, {rate:.3f} bits per byte."]  # fmt: skip
 
 
-def headline(evidence: Evidence) -> str:
-    """The result in one plain sentence, for someone who never heard of bits per byte."""
+def unsure(evidence: Evidence, gap: Gap) -> str:
+    """What is known of a gap of few groups: mostly its direction, never its size."""
+    what = "the size is" if gap.p_value <= SURE else "direction and size are"
+    return f"{ahead(evidence, gap)}; with so few {what} uncertain"
+
+
+def headline(evidence: Evidence, brief: bool = False) -> str:
+    """The result in one plain sentence, for someone who never heard of bits per byte.
+
+    `brief`: where `unsure` is said beside it.
+    """
     split, arms, words = view.main_split(evidence), view.arms(evidence), view.nouns(evidence)
     if split is None or not arms:
         return "Nothing was measured on held-out text"
@@ -344,5 +373,5 @@ def headline(evidence: Evidence) -> str:
     share = row.bits_per_byte / rival.bits_per_byte - 1
     line = f"{start} predicts {text} {percent(share)} {'better' if share < 0 else 'worse'} {other}"
     if gap is not None and not shown(gap):
-        line += f", on {plural(gap.groups, words.group, words.groups)} alone: too few to be sure"
+        line += f", {unsure(evidence, gap)}" * (not brief)
     return line
