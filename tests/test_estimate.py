@@ -207,3 +207,12 @@ def test_plan_through_the_command_line(finished: Path) -> None:
     same = domainlm("plan", "small.toml", "--offline", *prices, cwd=finished)
     assert "measuring" not in same.stderr and "took 0:00:" in same.stdout
     assert "train     cached" in same.stdout  # a price retrains nothing
+
+
+@pytest.mark.slow
+def test_memory_of_the_process_that_started_this_one_is_not_counted() -> None:
+    large = b"1" * 700_000_000
+    code = "import torch; from domainlm.training import hardware as h;"
+    code += " print(h.memory_used(torch.device('cpu')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 50_000_000 < int(done.stdout) < len(large)
