@@ -637,9 +637,9 @@ def test_without_stock_no_line_of_it_is_spoken_of() -> None:
 
 def test_what_a_baseline_cannot_have_is_a_dash() -> None:
     rows = {row[0]: row for row in tables.models(VARIANTS["continued_wins"]).rows}
-    assert rows["xz"][1:] == ["xz -9e", "baseline", "–", "–", "–", "models/xz", "–"]
-    assert rows["scratch"][1] == "Qwen3-style, 1.9M parameters"
-    assert rows["scratch"][3] == "1,903,104"
+    assert rows["xz"][1:] == ["baseline: xz -9e", "–", "–", "–", "models/xz", "–"]
+    assert rows["scratch"][1] == "scratch: Qwen3-style, 1.9M parameters"
+    assert rows["scratch"][2] == "1,903,104"
 
 
 def test_copying_last_year_stands_in_the_table_by_novelty() -> None:

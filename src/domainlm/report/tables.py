@@ -320,14 +320,14 @@ def cost(evidence: Evidence) -> Table:
 def models(evidence: Evidence) -> Table:
     """Who was measured, once with full titles; `hashes` has the weights' hashes."""
     rows = [
-        [view.short_label(evidence, name), view.one_line(m.title), m.role,
+        [view.short_label(evidence, name), f"{m.role}: {view.one_line(m.title)}",
          f"{m.parameters:,}" if m.parameters else NONE,
          f"{m.vocabulary:,}" if m.vocabulary else NONE, window_words(m.window, m.stride),
          m.source, "; ".join(m.notes) or NONE]
         for name, m in evidence.models.items()
     ]  # fmt: skip
-    heads = ["Model", "What it is", "Role", "Parameters", "Vocabulary", "Window", "Source"]
-    return Table("Who was measured", "models", [*heads, "Notes"], rows, frozenset({3, 4}))
+    heads = ["Model", "What it is", "Parameters", "Vocabulary", "Window", "Source", "Notes"]
+    return Table("Who was measured", "models", heads, rows, frozenset({2, 3}))
 
 
 def window_words(window: int | None, stride: int | None) -> str:
