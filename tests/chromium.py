@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,17 @@ class Page:
         if "exceptionDetails" in found:
             raise RuntimeError(found["exceptionDetails"].get("exception", found))
         return found["result"].get("value")
+
+    def violations(self) -> list[Any]:
+        """What axe-core finds on the page at WCAG 2.2 AA, with the first elements."""
+        self.run(files("axe_core_python").joinpath("axe.min.js").read_text("utf-8"))
+        tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+        options = {"runOnly": {"type": "tag", "values": tags}}
+        found: list[Any] = self.run(
+            f"axe.run(document, {json.dumps(options)}).then(r => r.violations.map(v => "
+            "[v.id, v.nodes.slice(0, 3).map(n => n.html + n.failureSummary)]))"
+        )
+        return found
 
     def wait(self, expression: str, seconds: float = 60) -> Any:
         """Wait until an expression is true; its value."""

@@ -107,12 +107,11 @@ def waves(run: Run) -> Iterator[list[Task]]:
 def _models(run: Run) -> tuple[list[tuple[dict[str, Any], tuple[str, ...]]], list[str]]:
     """(arguments, inputs) of the tasks of each network, and arms that wait for a stock model."""
     how = run.recipe.evaluate.model_dump(include={"window", "generate", "temperature"})
-    common = (SPANS, PASSAGES, PROMPTS)
     found: list[tuple[dict[str, Any], tuple[str, ...]]] = []
     skipped = []
     if run.stock is not None:
         stock = {"name": "stock", "stock": run.stock.name, "sha256": run.stock.sha256}
-        found.append(({**how, **stock}, common))
+        found.append(({**how, **stock}, ()))
     for arm in run.recipe.train:
         if arm.init == "stock" and run.stock is None:
             skipped.append(arm.name)
@@ -120,11 +119,11 @@ def _models(run: Run) -> tuple[list[tuple[dict[str, Any], tuple[str, ...]]], lis
         folder = f"models/{arm.name}"
         kept = [f"{folder}/snapshots/{place + 1}.safetensors" for place in range(arm.snapshots)]
         files = ("model.safetensors", "config.json", "tokenizer.json")
-        inputs = (*common, *(f"{folder}/{file}" for file in files), *kept)
+        inputs = (*(f"{folder}/{file}" for file in files), *kept)
         found.append(({**how, "name": arm.name, "snapshots": kept}, inputs))
     for guest in guests.read(run.root):
         known = {"name": guest.name, "stock": guest.source, "sha256": guest.sha256}
-        found.append(({**how, **known}, common))
+        found.append(({**how, **known}, ()))
     return found, skipped
 
 

@@ -183,7 +183,7 @@ class Reading(Slot):
         ends = kinds.characters(self._text, ends)
         inputs = [player.separator, *found.ids[:-1]]
         shown, held, spent, top = 0, 0, 0.0, list[Any]()
-        stride = max(1, player.window // 2)
+        stride = loss.half(player.window)
         for w in loss.windows(len(found.ids), player.window, stride):
             row = torch.tensor([inputs[w.begin : w.end]], device=player.model.device)
             targets = torch.tensor(found.ids[w.first : w.end], device=player.model.device)
