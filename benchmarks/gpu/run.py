@@ -277,7 +277,7 @@ def peer_part(job: Job) -> Iterator[Row]:
 
 
 def loss_part(job: Job) -> Iterator[Row]:
-    """Forward and backward from the last hidden state: fused against plain, eager and compiled."""
+    """Forward and backward from the last hidden state: plain, eager and compiled, and fused."""
     free()
     rows, width, vocabulary = (128, 64, 512) if job.given.smoke else (16_384, 768, 50_304)
     torch.manual_seed(1)
@@ -297,35 +297,33 @@ def loss_part(job: Job) -> Iterator[Row]:
         return [total.detach()]
 
     fused: Any = LinearCrossEntropy.apply
+    ways: dict[str, Any] = {"plain": plain}
+    if job.given.compile[-1]:
+        ways["plain, compiled"] = torch.compile(plain)
+    ways["fused"] = functools.partial(fused, hidden, weight, targets)
     reference: list[torch.Tensor] = []
-    for compiled in job.given.compile:
-        for name, forward in (
-            ("plain", torch.compile(plain) if compiled else plain),
-            ("fused", functools.partial(fused, hidden, weight, targets, compiled)),
-        ):
-            work = functools.partial(both, forward)
-            found = [t.float() for t in (*work(), hidden.grad, weight.grad) if t is not None]
-            reference = reference or found
-            pairs = zip(found, reference, strict=True)
-            apart = [float((a - b).norm() / b.norm()) for a, b in pairs]
-            del found
-            taken = None
-            if job.device.type == "cuda":
-                hidden.grad = weight.grad = None
-                torch.cuda.reset_peak_memory_stats()
-                before = torch.cuda.memory_allocated()
-                work()
-                taken = round((torch.cuda.max_memory_allocated() - before) / 1e9, 3)
-            times = [hardware.seconds(work, job.device) for _ in range(10)]
-            yield {
-                "kind": name,
-                "compile": compiled,
-                "shape": [rows, width, vocabulary],
-                "milliseconds": round(1e3 * statistics.median(times), 3),
-                "memory_gb": taken,  # beyond hidden states and weights
-                # Relative norm of the difference from the first row, of loss and gradients.
-                **dict(zip(("loss_apart", "hidden_apart", "weight_apart"), apart, strict=True)),
-            }
+    for name, forward in ways.items():
+        work = functools.partial(both, forward)
+        found = [t.float() for t in (*work(), hidden.grad, weight.grad) if t is not None]
+        reference = reference or found
+        apart = [float((a - b).norm() / b.norm()) for a, b in zip(found, reference, strict=True)]
+        del found
+        taken = None
+        if job.device.type == "cuda":
+            hidden.grad = weight.grad = None
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+            work()
+            taken = round((torch.cuda.max_memory_allocated() - before) / 1e9, 3)
+        times = [hardware.seconds(work, job.device) for _ in range(10)]
+        yield {
+            "kind": name,
+            "shape": [rows, width, vocabulary],
+            "milliseconds": round(1e3 * statistics.median(times), 3),
+            "memory_gb": taken,  # beyond hidden states and weights
+            # Relative norm of the difference from the first row, of loss and gradients.
+            **dict(zip(("loss_apart", "hidden_apart", "weight_apart"), apart, strict=True)),
+        }
 
 
 def race_part(job: Job) -> Iterator[Row]:

@@ -1,9 +1,8 @@
 """Nats a token to train by, bits per byte to decide by. Logits never stand in full."""
 
 import contextlib
-import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ class LinearCrossEntropy(torch.autograd.Function):
 
     A chunk of rows at a time: its logits become its softmax, and that its gradient, in place, so
     that memory is one chunk's and no product is computed twice (the idea of Cut Your Losses,
-    Wijmans et al. 2025, and of Liger's kernel, here without a kernel).
+    Wijmans et al. 2025, and of Liger's kernel).
     """
 
     @staticmethod
@@ -35,7 +34,6 @@ class LinearCrossEntropy(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         targets: Tensor,
-        compiled: bool,
         shift: Tensor | None = None,
     ) -> Tensor:
         """`hidden` (n, width), `weight` (vocabulary, width), `targets` (n,) int64: nats, summed.
@@ -43,7 +41,7 @@ class LinearCrossEntropy(torch.autograd.Function):
         `shift` (vocabulary,) is added to all logits. The products are in the type of `hidden`
         (bfloat16 under autocast), sums in float32.
         """
-        work = _compiled() if compiled else _to_gradient
+        work = to_gradient if shift is not None else _fastest(hidden.device)
         matrix = weight.to(hidden.dtype)
         total = hidden.new_zeros((), dtype=torch.float32)
         by_hidden = torch.empty_like(hidden)
@@ -62,13 +60,13 @@ class LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
         """Both gradients, scaled by what comes from above."""
         by_hidden, by_weight = ctx.saved_tensors
-        return by_hidden * gradients[0], by_weight * gradients[0], None, None, None
+        return by_hidden * gradients[0], by_weight * gradients[0], None, None
 
 
-def _to_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def to_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Softmax minus one at the target, (n, vocabulary) in the type of `logits`; summed nats."""
     places = targets[:, None]
     values = logits.float()
@@ -80,26 +78,18 @@ def _to_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return values.to(logits.dtype), (sums.log() - at_targets).sum()
 
 
-@functools.cache
-def _compiled() -> Any:
-    """The same as one kernel, wrapped once and not at every pass."""
+def _fastest(where: torch.device) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The same as one kernel on a GPU, where there is Triton: compiled for one vocabulary."""
+    if where.type == "cuda" and hardware.can_compile("cuda"):
+        from domainlm.training import kernels
 
-    def to_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        # No scatter: it would be a kernel of its own, and make the others write float32.
-        values, places = logits.float(), targets[:, None]
-        values = values - values.amax(1, keepdim=True)
-        sums = values.exp().sum(1, keepdim=True)
-        is_target = torch.arange(logits.size(1), device=logits.device) == places
-        gradient = values.exp() / sums - is_target.float()
-        losses = sums.log() - values.gather(1, places)
-        return gradient.to(logits.dtype), losses.sum()
-
-    return torch.compile(to_gradient)
+        return kernels.to_gradient
+    return to_gradient
 
 
 def chunk_bytes(gpu: float) -> int:
     """Bytes of float32 logits made at once on a GPU of `gpu` bytes of memory; 0 is a CPU."""
-    return min(2**31, int(gpu * CHUNK_SHARE)) if gpu else CHUNK_BYTES
+    return min(2**32, int(gpu * CHUNK_SHARE)) if gpu else CHUNK_BYTES
 
 
 def chunks(rows: int, weight: Tensor) -> list[slice]:
@@ -150,12 +140,11 @@ class Nats(nn.Module):
         self,
         model: Any,
         precision: Precision,
-        compiled: bool = False,
         plain: bool | None = None,  # whether the head is; None: it is tried
     ) -> None:
         super().__init__()
         models.quicken(model)
-        self.model, self.precision, self.compiled = model, precision, compiled
+        self.model, self.precision = model, precision
         self.plain = models.plain_head(model) if plain is None else plain
         for module in model.modules():
             if isinstance(module, nn.Embedding):
@@ -176,7 +165,7 @@ class Nats(nn.Module):
                 weight, shift = weight.index_select(0, candidates.rows), candidates.shift
                 targets = candidates.places[targets]
             apply: Any = LinearCrossEntropy.apply
-            total: Tensor = apply(hidden, weight, targets, self.compiled, shift)
+            total: Tensor = apply(hidden, weight, targets, shift)
             return total
 
     @torch.no_grad()

@@ -180,9 +180,17 @@ def layers(model: Any) -> list[nn.Module]:
 
 
 def compilable(model: Any) -> list[nn.Module]:
-    """What torch.compile gets, one by one: the layers, and the norm after them."""
+    """What torch.compile gets: the layers one by one, and the norm after them; or all as one.
+
+    As one on a GPU, for what it saves between layers, unless a mask is made on the way, for which
+    there is no fast kernel, or angles of RoPE, which would be computed anew in every layer.
+    """
+    body = model.base_model
+    unmasked = model.config._attn_implementation == CAUSAL
+    if head(model).is_cuda and unmasked and not hasattr(body, "rotary_emb"):
+        return [body]
     apart = (nn.Embedding, nn.ModuleList)
-    rest = [m for m in model.base_model.children() if not isinstance(m, apart)]
+    rest = [m for m in body.children() if not isinstance(m, apart)]
     return layers(model) + [m for m in rest if any(True for _ in m.parameters())]
 
 

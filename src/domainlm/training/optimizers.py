@@ -60,19 +60,20 @@ class Muon(torch.optim.Muon):
             rate, momentum = group["lr"], group["momentum"]
             alike: dict[torch.Size, list[tuple[Tensor, Tensor]]] = {}
             for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if "momentum_buffer" not in state:
-                    state["momentum_buffer"] = torch.zeros_like(p.grad)
-                average = state["momentum_buffer"].lerp_(p.grad, 1 - momentum)
-                ahead = p.grad.lerp(average, momentum)  # Nesterov: look where momentum leads
-                alike.setdefault(p.shape, []).append((p, ahead.to(self.dtype)))
-            for shape, pairs in alike.items():
-                updates = orthogonalize(torch.stack([ahead for _, ahead in pairs]), self.ns)
-                for (p, _), update in zip(pairs, updates, strict=True):
-                    p.mul_(1 - rate * group["weight_decay"])
-                    p.add_(update, alpha=-rate * 0.2 * max(shape) ** 0.5)
+                if p.grad is not None:
+                    alike.setdefault(p.shape, []).append((p, p.grad))
+                    if "momentum_buffer" not in self.state[p]:
+                        self.state[p]["momentum_buffer"] = torch.zeros_like(p)
+            for shape, pairs in alike.items():  # each operation is one kernel, not a hundred
+                weights, gradients = (list(column) for column in zip(*pairs, strict=True))
+                averages = [self.state[p]["momentum_buffer"] for p in weights]
+                torch._foreach_lerp_(averages, gradients, 1 - momentum)
+                # Nesterov: look where momentum leads.
+                ahead = torch._foreach_lerp(gradients, averages, momentum)
+                updates = orthogonalize(torch.stack(ahead).to(self.dtype), self.ns)
+                torch._foreach_mul_(weights, 1 - rate * group["weight_decay"])
+                scale = -rate * 0.2 * max(shape) ** 0.5
+                torch._foreach_add_(weights, list(updates.to(weights[0].dtype)), alpha=scale)
 
 
 def orthogonalize(matrices: Tensor, coefficients: tuple[float, float, float]) -> Tensor:

@@ -29,7 +29,7 @@ class Passes:
     windows: int  # a step, all processes together
     micro_batch: int  # windows a pass and process
     precision: hardware.Precision
-    compile: bool = False  # the decoder's layers, by torch.compile
+    compile: bool = False  # by torch.compile
     recompute: bool = False  # activations in the backward pass (Chen et al. 2016), to save memory
 
 
@@ -45,11 +45,11 @@ class Stepper:
         if passes.recompute:
             models.recompute(model)
         # First this: it tries the head on a few tokens, which is not to be compiled for.
-        self.local = Nats(model, passes.precision, passes.compile)
+        self.local = Nats(model, passes.precision)
         if passes.compile:
             torch._dynamo.config.recompile_limit = 32  # for each length, kind, and validation
-            for layer in models.compilable(model):  # one compilation serves all that are alike
-                layer.compile(dynamic=False if self.device.type == "cuda" else None)
+            for part in models.compilable(model):  # one compilation serves all that are alike
+                part.compile(dynamic=False if self.device.type == "cuda" else None)
         self.optimizers = optimizers.build(model, settings)
         self.sampling = False  # whether the loss looks at candidates only
         self.chances: Tensor | None = None
@@ -107,7 +107,7 @@ class Stepper:
 
     def _move(self, batch: Tensor) -> Tensor:
         if self.device.type == "cuda":  # from pinned memory the copy does not hold the host up
-            return batch.pin_memory().to(self.device, non_blocking=True)
+            return batch.contiguous().pin_memory().to(self.device, non_blocking=True)
         return batch
 
     def _alone(self, more: bool) -> contextlib.AbstractContextManager[Any]:
