@@ -13,6 +13,7 @@ import dataclasses
 import json
 import math
 import signal
+import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -41,6 +42,7 @@ CHECKPOINT_SECONDS = 60.0  # between checkpoints, or 20 times what one takes, if
 LOG_LINES = 100  # an arm
 SMOOTH = 8  # steps whose mean loss is watched
 DIVERGED = 1.0  # nats above the lowest such mean: training has come apart
+ERRORS = 3.0  # standard errors by which both means may be off: small batches are noisy
 
 
 def train(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
@@ -181,20 +183,23 @@ class Trainer:
     def _look(self, found: Tensor, step: int) -> None:
         self.loss, norm = found.tolist()
         self.recent = [*self.recent[1 - SMOOTH :], self.loss]
-        mean = sum(self.recent) / len(self.recent)
+        mean, error = sum(self.recent) / len(self.recent), math.nan
         finite = math.isfinite(self.loss) and math.isfinite(norm)
-        if len(self.recent) == SMOOTH:
-            self.lowest = min(self.lowest, mean)
-        if finite and mean <= self.lowest + DIVERGED:
+        if finite and len(self.recent) < SMOOTH:
             return
+        if finite:
+            error = ERRORS * statistics.stdev(self.recent) / SMOOTH**0.5
+            self.lowest = min(self.lowest, mean + error)
+            if mean - error <= self.lowest + DIVERGED:
+                return
         lower = self.arm.settings.learning_rate / 3
         what = "has come apart" if finite else "is no longer a number"
         raise DomainLMError(
             f"the loss of arm {self.arm.name!r} {what}",
             where=f"step {step:,} of {self.plan.steps:,}; last good checkpoint: "
             f"{self.checkpoints.newest_path()}",
-            why=f"loss {self.loss:.4g}, gradient norm {norm:.4g}, "
-            f"lowest mean of {SMOOTH} losses {self.lowest:.4g}: training has diverged",
+            why=f"loss {self.loss:.4g}, gradient norm {norm:.4g}; the mean of {SMOOTH} losses is "
+            f"{mean:.4g} (± {error:.2g}) and was {self.lowest:.4g}: training has diverged",
             fix=f"a lower rate: --set train.N.learning_rate={lower:.1e}  (in a run of another "
             "--name, if the checkpoint is to stay)",
         )
