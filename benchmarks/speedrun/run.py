@@ -1,6 +1,7 @@
 """The speedrun: minutes of training from scratch until a model passes SmolLM2-135M.
 
     python benchmarks/speedrun/run.py ~/filings/mda-2018-2023 [--minutes 60] [--set KEY=VALUE ...]
+    torchrun --nproc-per-node 2 benchmarks/speedrun/run.py ...      # a process a core
 
 Trains `recipe.toml` (corpus and tokens first, their seconds apart), then scores the model and the
 stock model on the same spans of companies never trained on, each at its best window of up to 1,024
@@ -9,10 +10,12 @@ and writes `benchmarks/results/speedrun.json`. Scores of the stock model are kep
 """
 
 import argparse
-import dataclasses
 import json
+import os
 import time
 from pathlib import Path
+
+import torch
 
 from domainlm import pipeline, pretrained, recipe
 from domainlm.artifacts import read_json, write_json
@@ -51,11 +54,15 @@ def main() -> None:
     given = parser.parse_args()
     overrides = [f"source.path={given.corpus}", f"train.0.minutes={given.minutes}"]
     loaded = recipe.load(str(HERE / "recipe.toml"), [*overrides, *given.overrides])
+    if pipeline.followed():  # under torchrun, where this is not the first process
+        return
     run = pipeline.start(loaded, given.runs, given.name, True, "benchmarks/speedrun/run.py")
     began = time.monotonic()
     pipeline.execute(run, "tokens")
     prepared = time.monotonic() - began
     pipeline.execute(run, "train")
+    pipeline.leave()
+    torch.set_num_threads(len(os.sched_getaffinity(0)))  # torchrun gives each process one
     chosen = spans.choose(documents.paths(run.root), "unseen", DOCUMENTS, SPAN_BYTES, 1)
     stock = pretrained.resolve(loaded.evaluate.stock, True)
     assert stock is not None, "the stock model is what is to be passed"
@@ -92,7 +99,7 @@ def main() -> None:
         "groups": len(set(groups)),
         "bytes": sum(sizes),
         "training": facts,
-        "tokens": dataclasses.asdict(loaded.tokens),
+        "tokens": loaded.tokens.model_dump(mode="json"),
     }
     write_json(HERE.parent / "results" / f"{given.name}.json", result)
     print(json.dumps({"passed": result["passed"]}))
