@@ -1,6 +1,7 @@
 """The training room: data order, optimizers, budgets, exact resume, export."""
 
 import contextlib
+import dataclasses
 import os
 import random
 import secrets
@@ -23,6 +24,7 @@ from domainlm.recipe import Train
 from domainlm.tokens.shards import Shards
 from domainlm.training import hardware, loop, models, optimizers, plan, presets, stage
 from domainlm.training.batches import Batches
+from domainlm.training.checkpoint import Checkpoints
 from domainlm.training.loss import Nats, Validation
 from domainlm.training.presets import Settings
 from training_helpers import (
@@ -425,6 +427,21 @@ def test_checkpoints_of_another_arm_stop_the_run(
     assert "seed was 1, is 2" in caught.value.why and "rm -r" in caught.value.fix
     loop.train(root, scratch(home))  # set back, it goes on
     assert weights(root) == weights(whole)
+
+
+def test_a_preset_of_another_version_is_another_recipe(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, arguments = new_run(home, tmp_path / "run"), scratch(home, model="modern-tiny")
+    old = presets.PRESETS["modern-tiny"]
+    Checkpoints(tmp_path / "kept", plan.Arm(root, arguments).identity).save_plan({})
+    (tmp_path / "kept" / "step-00000001.pt").touch()
+    Checkpoints(tmp_path / "kept", plan.Arm(root, arguments).identity)
+    for change in ({"width": 96}, {"batch_tokens": 64}):
+        monkeypatch.setitem(presets.PRESETS, "modern-tiny", dataclasses.replace(old, **change))
+        with pytest.raises(DomainLMError, match="of another recipe") as caught:
+            Checkpoints(tmp_path / "kept", plan.Arm(root, arguments).identity)
+        assert "preset was" in caught.value.why
 
 
 def test_validation_is_at_most_a_share_of_the_work(

@@ -141,8 +141,9 @@ def test_a_loss_that_climbs_stops_and_its_checkpoint_loads(
     with pytest.raises(DomainLMError, match="has come apart") as caught:
         loop.train(root, climbing)
     error = caught.value
-    loss, norm, lowest = (float(x) for x in re.findall(r" ([\d.e+-]+)[,;:]", error.why))
-    assert math.isfinite(loss) and math.isfinite(norm) and lowest < math.log(VOCABULARY)
+    found = re.findall(r" ([\d.e+-]*\d)\b", error.why.replace("of 8 losses", ""))
+    last, norm, lowest, mean = map(float, found)
+    assert math.isfinite(last) and math.isfinite(norm) and lowest + loop.DIVERGED < mean
     step, path = re.fullmatch(
         r"step (\d+) of 400; last good checkpoint: (.*)", error.where
     ).groups()  # type: ignore[union-attr]
@@ -193,6 +194,19 @@ def test_a_climb_stops_in_noise() -> None:
     with pytest.raises(DomainLMError, match="has come apart"):
         watch([3 + 4 * (step >= 200) + x for step, x in enumerate(noise)])
     watch([3 + x for x in noise])
+
+
+@pytest.mark.parametrize("after", [[1e3], [11.0, 3.0] * 8])
+def test_its_own_spread_excuses_nothing(after: list[float]) -> None:
+    with pytest.raises(DomainLMError, match="has come apart"):
+        watch([3.0] * 20 + after)
+
+
+def test_a_gpu_without_a_c_compiler_cannot_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("CC", raising=False)
+    assert not hardware.can_compile("cuda")
+    assert loss._fastest(CPU) is loss.to_gradient
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

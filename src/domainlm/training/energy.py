@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from domainlm.training import distributed
+
 NOT_MEASURED = "not measured"
 SAMPLE_SECONDS = 0.5
 
@@ -17,7 +19,7 @@ class Energy:
 
     The GPU's energy counter (NVML); where it has none, its power, sampled twice a second; without
     a GPU the processor's counter (RAPL, where it may be read). `method` says which; where there is
-    none, `joules()` is None.
+    none, and where several processes have a GPU each, `joules()` is None.
     """
 
     def __init__(self, where: torch.device) -> None:
@@ -27,7 +29,10 @@ class Energy:
         self._sampler: Sampler | None = None
         self._rapl: list[tuple[Path, int]] = []  # counter, and the microjoules at which it wraps
         with contextlib.suppress(Exception):  # any failure here means: not measured
-            self._open_nvml(where) if where.type == "cuda" else self._open_rapl()
+            if where.type != "cuda":
+                self._open_rapl()
+            elif distributed.size() == 1:  # else it would be one GPU's of many
+                self._open_nvml(where)
         self._last = self._counters()
 
     def _open_nvml(self, where: torch.device) -> None:

@@ -115,6 +115,15 @@ def memory_used(where: torch.device) -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
+def reset_memory_used(where: torch.device) -> None:
+    """From here on `memory_used` tells anew, where the system allows that (not on macOS)."""
+    if where.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(where)
+        return
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # proc(5): the peak is now what is used now
+
+
 def vendor_flops(where: torch.device, chosen: Precision) -> float | None:
     """FLOPs a second that the maker states, or None: never another device's figure."""
     if where.type != "cuda" or chosen != "bf16":
@@ -129,9 +138,14 @@ PASS_TOKENS = {"cpu": 2_048, "cuda": 65_536}
 
 
 def can_compile(kind: str) -> bool:
-    """True where torch.compile has what it needs: a C++ compiler for the CPU, Triton for a GPU."""
+    """True where torch.compile has what it needs: a C++ compiler for the CPU; for a GPU Triton.
+
+    And Triton needs a C compiler too, and compute capability 7.
+    """
     if kind == "cuda":
-        return importlib.util.find_spec("triton") is not None
+        compilers = [os.environ["CC"]] if "CC" in os.environ else ["gcc", "cc", "clang"]
+        there = importlib.util.find_spec("triton") and any(map(shutil.which, compilers))
+        return bool(there) and torch.cuda.get_device_capability() >= (7, 0)
     return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
@@ -150,6 +164,7 @@ def matmul_flops(where: torch.device, chosen: Precision) -> float:
 def steady(where: torch.device, count: int) -> Iterator[None]:
     """Fix threads and, on a CPU, the order of every sum: the same bits each time. Then undo it."""
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    products = torch.get_float32_matmul_precision()
     fill = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
     torch.set_num_threads(count)
     if where.type == "cpu":
@@ -162,6 +177,7 @@ def steady(where: torch.device, count: int) -> Iterator[None]:
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
+        torch.set_float32_matmul_precision(products)
         torch.utils.deterministic.fill_uninitialized_memory = fill  # type: ignore[attr-defined]
 
 

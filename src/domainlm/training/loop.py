@@ -42,7 +42,8 @@ CHECKPOINT_SECONDS = 60.0  # between checkpoints, or 20 times what one takes, if
 LOG_LINES = 100  # an arm
 SMOOTH = 8  # steps whose mean loss is watched
 DIVERGED = 1.0  # nats above the lowest such mean: training has come apart
-ERRORS = 3.0  # standard errors by which both means may be off: small batches are noisy
+ERRORS = 3.0  # standard errors by which a mean may be off, and at most `DIVERGED`: small batches
+# are noisy, but what comes apart is not excused by its own spread
 
 
 def train(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
@@ -55,6 +56,8 @@ def train(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
         distributed.shared((root, arguments))  # the others wait for it
     arm = Arm(root, arguments)
     device = hardware.device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     checkpoints = Checkpoints(root / "checkpoints" / arm.name, arm.identity)
     stored = checkpoints.plan()
     threads = stored["threads"] if stored else hardware.threads()
@@ -63,6 +66,7 @@ def train(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
             plan = distributed.shared(Plan.stored(stored) if stored else make_plan(arm, device))
             if distributed.rank() == 0:
                 checkpoints.save_plan(dataclasses.asdict(plan))
+            hardware.reset_memory_used(device)  # of the rehearsal, and of the arm before
             trainer = Trainer(arm, plan, checkpoints, device, tracker)
             with View(arm.name, plan.steps) as view:
                 trainer.run(stop, view)
@@ -183,12 +187,12 @@ class Trainer:
     def _look(self, found: Tensor, step: int) -> None:
         self.loss, norm = found.tolist()
         self.recent = [*self.recent[1 - SMOOTH :], self.loss]
-        mean, error = sum(self.recent) / len(self.recent), math.nan
+        mean = sum(self.recent) / len(self.recent)
         finite = math.isfinite(self.loss) and math.isfinite(norm)
         if finite and len(self.recent) < SMOOTH:
             return
         if finite:
-            error = ERRORS * statistics.stdev(self.recent) / SMOOTH**0.5
+            error = min(DIVERGED, ERRORS * statistics.stdev(self.recent) / SMOOTH**0.5)
             self.lowest = min(self.lowest, mean + error)
             if mean - error <= self.lowest + DIVERGED:
                 return
@@ -198,8 +202,9 @@ class Trainer:
             f"the loss of arm {self.arm.name!r} {what}",
             where=f"step {step:,} of {self.plan.steps:,}; last good checkpoint: "
             f"{self.checkpoints.newest_path()}",
-            why=f"loss {self.loss:.4g}, gradient norm {norm:.4g}; the mean of {SMOOTH} losses is "
-            f"{mean:.4g} (± {error:.2g}) and was {self.lowest:.4g}: training has diverged",
+            why=f"loss {self.loss:.4g}, gradient norm {norm:.4g}"
+            + f"; the mean of {SMOOTH} losses was {self.lowest:.4g} or less, it is {mean:.4g}"
+            * finite,
             fix=f"a lower rate: --set train.N.learning_rate={lower:.1e}  (in a run of another "
             "--name, if the checkpoint is to stay)",
         )
@@ -271,6 +276,7 @@ class Trainer:
         tokens = self.step * arm.batch_tokens
         kwh = None if joules is None else joules / 3.6e6
         vendor = hardware.vendor_flops(self.device, plan.passes.precision)
+        peak = None if vendor is None else vendor * distributed.size()
         return {
             "arm": arm.name,
             "role": "continued" if arm.source else "scratch",
@@ -295,8 +301,8 @@ class Trainer:
             **self.speeds(),
             "peak_flops": plan.peak_flops,
             "utilization_of_vendor_peak": None
-            if vendor is None
-            else round(self.rate() * arm.flops_per_token / vendor, 4),
+            if peak is None
+            else round(self.rate() * arm.flops_per_token / peak, 4),
             "predicted_seconds_per_step": plan.seconds_per_step,
         }
 

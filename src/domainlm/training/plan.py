@@ -27,7 +27,7 @@ COMPILE_SECONDS = {"cpu": 45.0, "cuda": 90.0}  # what torch.compile takes before
 COMPILE_GAIN = {"cpu": 0.05, "cuda": 0.3}  # of the time of a step, expected
 PATIENCE = 2.0  # seconds, of measuring one pass again and again
 COUNTED = 20_000_000  # tokens that tell how often an id occurs
-FORMAT = 3  # of plan and checkpoints: others are not gone on with
+FORMAT = 4  # of plan and checkpoints: others are not gone on with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +98,8 @@ class Arm(Design):
         # What a checkpoint belongs to; a name for each part, so that an error can tell which.
         self.identity = {"format": FORMAT, **arguments["arm"], "init": init or ""}
         self.identity["config"] = arguments.get("config_sha256", "")
+        preset = presets.check(recipe)  # another version may have another by this name
+        self.identity["preset"] = dataclasses.asdict(preset) if preset else ""
         self.identity["tokens in"] = sha256_file(self.tokens / "index.json")
 
     def new_model(self) -> Any:
