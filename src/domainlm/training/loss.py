@@ -1,6 +1,7 @@
 """Nats a token to train by, bits per byte to decide by. Logits never stand in full."""
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -78,6 +79,7 @@ def to_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return values.to(logits.dtype), (sums.log() - at_targets).sum()
 
 
+@functools.cache
 def _fastest(where: torch.device) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The same as one kernel on a GPU, where there is Triton: compiled for one vocabulary."""
     if where.type == "cuda" and hardware.can_compile("cuda"):
