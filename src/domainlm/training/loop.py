@@ -42,8 +42,7 @@ CHECKPOINT_SECONDS = 60.0  # between checkpoints, or 20 times what one takes, if
 LOG_LINES = 100  # an arm
 SMOOTH = 8  # steps whose mean loss is watched
 DIVERGED = 1.0  # nats above the lowest such mean: training has come apart
-ERRORS = 3.0  # standard errors by which a mean may be off, and at most `DIVERGED`: small batches
-# are noisy, but what comes apart is not excused by its own spread
+ERRORS = 3.0  # standard errors a mean may be off by, at most `DIVERGED`: small batches are noisy
 
 
 def train(root: Path, arguments: dict[str, Any]) -> dict[str, int]:
@@ -197,14 +196,15 @@ class Trainer:
             if mean - error <= self.lowest + DIVERGED:
                 return
         lower = self.arm.settings.learning_rate / 3
-        what = "has come apart" if finite else "is no longer a number"
+        what, means = "is no longer a number", ""
+        if finite:
+            what = "has come apart"
+            means = f"; the mean of {SMOOTH} was {self.lowest:.4g} or less, it is {mean:.4g}"
         raise DomainLMError(
             f"the loss of arm {self.arm.name!r} {what}",
             where=f"step {step:,} of {self.plan.steps:,}; last good checkpoint: "
             f"{self.checkpoints.newest_path()}",
-            why=f"loss {self.loss:.4g}, gradient norm {norm:.4g}"
-            + f"; the mean of {SMOOTH} losses was {self.lowest:.4g} or less, it is {mean:.4g}"
-            * finite,
+            why=f"loss {self.loss:.4g}, gradient norm {norm:.4g}{means}",
             fix=f"a lower rate: --set train.N.learning_rate={lower:.1e}  (in a run of another "
             "--name, if the checkpoint is to stay)",
         )
@@ -276,7 +276,6 @@ class Trainer:
         tokens = self.step * arm.batch_tokens
         kwh = None if joules is None else joules / 3.6e6
         vendor = hardware.vendor_flops(self.device, plan.passes.precision)
-        peak = None if vendor is None else vendor * distributed.size()
         return {
             "arm": arm.name,
             "role": "continued" if arm.source else "scratch",
@@ -301,8 +300,8 @@ class Trainer:
             **self.speeds(),
             "peak_flops": plan.peak_flops,
             "utilization_of_vendor_peak": None
-            if peak is None
-            else round(self.rate() * arm.flops_per_token / peak, 4),
+            if vendor is None
+            else round(self.rate() * arm.flops_per_token / vendor / distributed.size(), 4),
             "predicted_seconds_per_step": plan.seconds_per_step,
         }
 
