@@ -152,10 +152,10 @@ def test_sizes_and_flops() -> None:
     # 854.7 MFLOP a token is the field's figure for GPT-2 124M with a padded vocabulary.
     assert models.flops_per_token(config, 1024) == pytest.approx(854.7e6, rel=2e-3)
     model = models.build(preset_arm("modern-small"), 8192, 0, 1)
-    body = 3_219_488
+    body = 2_256_256
     assert models.parameters(model) == body
     # Two layers attend.
-    assert models.flops_per_token(model.config, 512) == 6 * body + 12 * 2 * 160 * 512
+    assert models.flops_per_token(model.config, 512) == 6 * body + 12 * 2 * 128 * 512
 
 
 def test_builds_are_repeatable() -> None:

@@ -24,11 +24,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from torch import Tensor
+from transformers import Lfm2Config, Lfm2ForCausalLM
 
 from domainlm.artifacts import read_json, sha256_file, write_json
 from domainlm.errors import USAGE, DomainLMError
+from domainlm.recipe import Train
 from domainlm.training import (
     hardware,
+    induction,
     loop,
     loss,
     memory,
@@ -669,3 +672,60 @@ def test_association_by_hand() -> None:
     assert found[:3, :3] == pytest.approx(np.maximum(expected, 0), abs=1e-6)
     assert np.array_equal(found, found.T)
     assert not found[3].any()
+
+
+def chain_text(ids: int, tokens: int, seed: int) -> npt.NDArray[np.int64]:
+    """Text in which every id has four others that may follow."""
+    rng = np.random.default_rng(seed)
+    follows, text = rng.integers(0, ids, (ids, 4)), np.zeros(tokens, np.int64)
+    for place, choice in enumerate(rng.integers(0, 4, tokens - 1)):
+        text[place + 1] = follows[text[place], choice]
+    return text
+
+
+def repeated_loss(model: Any, period: int, ids: int) -> tuple[float, float]:
+    """Mean nats of random ids and of the same ids read a second time."""
+    once = torch.randint(0, ids, (8, period), generator=torch.Generator().manual_seed(1))
+    text = torch.cat([once, once], 1)
+    with torch.no_grad():
+        logits = model(input_ids=text).logits[:, :-1]
+    nats = F.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten(), reduction="none").view(
+        8, -1
+    )
+    return float(nats[:, : period - 1].mean()), float(nats[:, period:].mean())
+
+
+@pytest.mark.parametrize("name", ["modern-tiny", "modern-small"])
+def test_a_model_begins_with_a_head_that_copies(name: str) -> None:
+    text = chain_text(500, 40_000, 1)
+    counts = torch.from_numpy(np.bincount(text, minlength=512))
+    model = models.build(Train(name="x", model=name, tokens=1), 512, 0, 1)
+    table = model.get_input_embeddings().weight
+    with torch.no_grad():
+        table.copy_(spectral.embeddings(text, 512, table.size(1), 0.02, 1))
+    before = repeated_loss(model, 100, 500)
+    assert before[1] == pytest.approx(before[0], abs=0.05)  # what is new has nothing to copy with
+    induction.begin(model, counts)
+    first, second = repeated_loss(model, 100, 500)
+    assert second < first - 0.3
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
+def test_axes_for_matching_are_hardly_turned() -> None:
+    axes = induction.slow_axes(64, 1e6, 1024)
+    angles = 1024 * 1e6 ** (-2 * (axes % 32).double() / 64)
+    assert float(angles.max()) <= 1
+    assert axes[:2].tolist() == [63, 31]  # the slowest pair
+    assert len(set(axes.tolist())) == len(axes) == 30
+    assert len(induction.slow_axes(4, 10_000.0, 1024)) == 0  # the slower turns 10 radians
+
+
+def test_a_model_that_begins_with_attention_is_left_as_it_was() -> None:
+    config = Lfm2Config(
+        vocab_size=64, hidden_size=64, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=1, num_key_value_heads=1, layer_types=["full_attention", "conv"],
+    )  # fmt: skip
+    model = Lfm2ForCausalLM(config)
+    was = {name: p.clone() for name, p in model.named_parameters()}
+    induction.begin(model, torch.ones(64))
+    assert all(torch.equal(p, was[name]) for name, p in model.named_parameters())

@@ -193,7 +193,7 @@ class Train(Part):
         None, ge=0, description="ids a loss looks at in the first steps (sampled softmax; 0: all)"
     )
     spectral: bool | None = Field(
-        None, description="embeddings begin as factors of what stands beside what in train"
+        None, description="the model begins with counts of train: word vectors, a head that copies"
     )
     batch_tokens: int | None = Field(None, ge=16, description="global batch in tokens")
     optimizer: Literal["muon", "adamw"] | None = Field(None, description="default: the preset's")

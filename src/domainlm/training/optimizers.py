@@ -17,22 +17,31 @@ MOMENTUM_STEPS = 300  # of its warm-up
 def build(model: nn.Module, settings: Settings) -> list[Optimizer]:
     """The optimizers of a model: together they own every weight exactly once.
 
-    Matrices decay, vectors (gains, biases) do not. The peak rate serves both optimizers: Muon's
-    updates are scaled to the size of AdamW's ("Muon is Scalable", Liu et al. 2025).
+    Matrices decay, vectors (gains, biases) do not, and beside Muon tables do not: a rare id's row
+    would be gone before it is met again. The peak rate serves both optimizers: Muon's updates are
+    scaled to the size of AdamW's ("Muon is Scalable", Liu et al. 2025); a preset may have tables
+    go at a multiple of it.
     """
     table = models.embeddings(model) | {models.head(model)}
-    matrices: list[Tensor] = [p for p in model.parameters() if p.ndim == 2 and p not in table]
-    others: list[Tensor] = [p for p in model.parameters() if p.ndim != 2 or p in table]
-    found: list[Optimizer] = []
-    if settings.optimizer == "muon":
-        found += [Muon(matrices, lr=settings.learning_rate, weight_decay=settings.weight_decay)]
-    else:
-        others = matrices + others
-    groups = [
-        {"params": [p for p in others if p.ndim >= 2], "weight_decay": settings.weight_decay},
-        {"params": [p for p in others if p.ndim < 2], "weight_decay": 0.0},
+    matrices = [p for p in model.parameters() if p.ndim >= 2 and p not in table]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    tables = [p for p in model.parameters() if p in table]
+    muon = settings.optimizer == "muon"
+    decay, rate = settings.weight_decay, settings.learning_rate
+    groups: list[dict[str, Any]] = [
+        {
+            "params": tables,
+            "weight_decay": 0.0 if muon else decay,
+            "multiple": settings.table_rate,
+        },
+        {"params": vectors, "weight_decay": 0.0},
     ]
-    found += [AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)]
+    found: list[Optimizer] = []
+    if muon:  # which takes matrices alone, no kernels of convolutions
+        found += [Muon([p for p in matrices if p.ndim == 2], lr=rate, weight_decay=decay)]
+        matrices = [p for p in matrices if p.ndim > 2]
+    groups += [{"params": matrices, "weight_decay": decay}] if matrices else []
+    found += [AdamW(groups, lr=rate, betas=(0.9, 0.95), fused=True)]
 
     owned = [id(p) for o in found for g in o.param_groups for p in g["params"]]
     assert sorted(owned) == sorted(id(p) for p in model.parameters()), "a weight without an owner"
@@ -117,6 +126,6 @@ def set_rate(optimizers: list[Optimizer], rate: float, momentum: float) -> None:
     """Give every group the learning rate `rate`, and Muon's the `momentum`."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("multiple", 1.0)
             if isinstance(optimizer, Muon):
                 group["momentum"] = momentum

@@ -16,7 +16,16 @@ from domainlm.errors import DomainLMError
 from domainlm.pretrained import Pretrained, relocate
 from domainlm.recipe import BUDGETS, Train
 from domainlm.tokens.shards import check_shards, open_shards
-from domainlm.training import distributed, hardware, memory, models, optimizers, presets, spectral
+from domainlm.training import (
+    distributed,
+    hardware,
+    induction,
+    memory,
+    models,
+    optimizers,
+    presets,
+    spectral,
+)
 from domainlm.training.batches import Batches
 from domainlm.training.step import Passes, Stepper
 
@@ -27,7 +36,7 @@ COMPILE_SECONDS = {"cpu": 45.0, "cuda": 90.0}  # what torch.compile takes before
 COMPILE_GAIN = {"cpu": 0.05, "cuda": 0.3}  # of the time of a step, expected
 PATIENCE = 2.0  # seconds, of measuring one pass again and again
 COUNTED = 20_000_000  # tokens that tell how often an id occurs
-FORMAT = 4  # of plan and checkpoints: others are not gone on with
+FORMAT = 5  # of plan and checkpoints: others are not gone on with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,11 +112,13 @@ class Arm(Design):
         self.identity["tokens in"] = sha256_file(self.tokens / "index.json")
 
     def new_model(self) -> Any:
-        """The model before the first step; from scratch, its embeddings as the settings say."""
+        """The model before the first step; from scratch, begun with counts as the settings say."""
         model = super().new_model()
         if self.source is None and self.settings.spectral:
             with torch.no_grad():
                 model.get_input_embeddings().weight.copy_(self.embeddings)
+            if self.config.model_type == "lfm2":
+                induction.begin(model, self.counts)
         return model
 
     @functools.cached_property
@@ -119,12 +130,15 @@ class Arm(Design):
         return spectral.embeddings(ids, rows, width, deviation, self.recipe.seed)
 
     @functools.cached_property
-    def frequencies(self) -> Tensor | None:
-        """How often each id stands in the first tokens of train, where that is asked for."""
-        if not self.settings.candidates:
-            return None
+    def counts(self) -> Tensor:
+        """How often each id stands in the first tokens of train."""
         ids = self.shards.window(0, min(self.shards.total, COUNTED))
         return torch.from_numpy(np.bincount(ids, minlength=self.config.vocab_size))
+
+    @property
+    def frequencies(self) -> Tensor | None:
+        """`counts`, where a sampled softmax asks for them."""
+        return self.counts if self.settings.candidates else None
 
     def check_tokens(self) -> None:
         """Raise where a shard is not the one that the index speaks of, or holds unknown ids."""

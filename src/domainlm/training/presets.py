@@ -40,7 +40,8 @@ class Preset:
     optimizer: Optimizer
     learning_rate: float  # peak
     candidates: int = 0  # of the sampled softmax; 0: the loss looks at all ids
-    spectral: bool = False  # embeddings begin as what stands beside what in train (`spectral`)
+    spectral: bool = False  # begins with what is counted in train (`spectral`, `induction`)
+    table_rate: float = 1.0  # the embeddings' learning rate, of all others'
 
 
 # fmt: off
@@ -49,14 +50,14 @@ PRESETS = {  #                  width layers heads inner context short  batch   
     "gpt2-small":   Preset("gpt2", 256,  6,  4, 1024,  512,  512,   8_192, "adamw", 1e-3),
     "gpt2-124m":    Preset("gpt2", 768, 12, 12, 3072, 1024, 1024,  32_768, "adamw", 6e-4),
     "modern-tiny":  Preset("lfm2", 192,  4,  3,  512,  256,  256,   4_096, "muon", 6e-3, 0, True),
-    "modern-small": Preset("lfm2", 160,  6,  5,  448, 1024,  256, 4_096, "muon", 6e-3, 1536, True),
+    "modern-small": Preset("lfm2", 128, 6, 2, 352, 1024, 256, 4_096, "muon", 2e-3, 1536, True, 3.0),
     "modern-30m":   Preset("lfm2", 512,  8,  8, 1408, 1024,  256,  32_768, "muon", 4e-3, 0, True),
     "modern-124m":  Preset("qwen3", 768, 12, 6, 2048, 1024, 1024, 131_072, "muon", 3e-3),
     "modern-350m":  Preset("qwen3", 1024, 24, 8, 2816, 1024, 1024, 262_144, "muon", 3e-3),
 }
 # fmt: on
 
-SHORT, SAMPLED = 0.5, 0.8  # shares of the steps with a short context, and with candidates
+SHORT, SAMPLED = 0.5, 0.9  # shares of the steps with a short context, and with candidates
 SHARED_WINDOW = 512  # tokens: context where neither preset nor recipe gives one
 WEIGHT_DECAY = 0.1
 
@@ -81,6 +82,7 @@ class Settings:
     learning_rate: float
     candidates: int = 0
     spectral: bool = False
+    table_rate: float = 1.0
     weight_decay: float = WEIGHT_DECAY
 
     @property
@@ -161,6 +163,7 @@ def settings(arm: Train, longest: int) -> Settings:
         arm.learning_rate or rate,
         preset.candidates if arm.candidates is None else arm.candidates,
         preset.spectral if arm.spectral is None else arm.spectral,
+        preset.table_rate,
     )
 
 
