@@ -146,6 +146,23 @@ def test_every_weight_has_one_owner(name: str, optimizer: Any) -> None:
         assert owned and not owned & {id(t) for t in tables}
 
 
+def test_tables_go_at_their_own_rate_and_keep_the_rows_of_ids_not_met() -> None:
+    model = models.build(preset_arm("modern-tiny"), 512, 3, 1)
+    found = optimizers.build(model, Settings(64, 64, 128, "muon", 0.01, table_rate=3.0))
+    optimizers.set_rate(found, 0.01, 0.9)
+    table, gain = models.head(model), model.base_model.embedding_norm.weight
+    was = table.detach().clone()
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    table.grad[5], gain.grad = torch.ones(table.size(1)), torch.ones_like(gain)
+    for optimizer in found:
+        optimizer.step()
+    moved = was - table.detach()
+    assert moved[5].mean().item() == pytest.approx(0.03, rel=1e-3)  # Adam's first step is the rate
+    assert not moved[6:].any() and not moved[:5].any()
+    assert (1 - gain.detach()).mean().item() == pytest.approx(0.01, rel=1e-3)
+
+
 def test_sizes_and_flops() -> None:
     arm, separator = preset_arm("gpt2-124m"), 50256
     config = models.configure(arm, 50304, separator)

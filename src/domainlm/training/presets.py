@@ -9,8 +9,8 @@ and tied embeddings. All are stock classes of transformers; what else loads them
 Batch and learning rate follow a rule, which the recipe overrides. A batch is about three times the
 square root of the tokens that a model of its size is usually given, of the small ones what was best
 in the time that a CPU has; Muon's peak rate falls with
-the root of the width, AdamW's with the width (Yang et al. 2022), and both go with the root of the
-batch where a recipe gives another one (Malladi et al. 2022).
+the root of the width, AdamW's with the width (Yang et al. 2022), where tables keep a rate of their
+own, and all go with the root of the batch where a recipe gives another one (Malladi et al. 2022).
 """
 
 import dataclasses
