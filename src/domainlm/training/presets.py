@@ -50,7 +50,7 @@ PRESETS = {  #                  width layers heads inner context short  batch   
     "gpt2-small":   Preset("gpt2", 256,  6,  4, 1024,  512,  512,   8_192, "adamw", 1e-3),
     "gpt2-124m":    Preset("gpt2", 768, 12, 12, 3072, 1024, 1024,  32_768, "adamw", 6e-4),
     "modern-tiny":  Preset("lfm2", 192,  4,  3,  512,  256,  256,   4_096, "muon", 6e-3, 0, True),
-    "modern-small": Preset("lfm2", 128, 6, 2, 352, 1024, 256, 4_096, "muon", 1.5e-3, 1536, True, 4.0),
+    "modern-small": Preset("lfm2", 128, 6, 2, 352, 1024, 256, 4_096, "muon", 1.5e-3, 1536, True, 4),
     "modern-30m":   Preset("lfm2", 512,  8,  8, 1408, 1024,  256,  32_768, "muon", 4e-3, 0, True),
     "modern-124m":  Preset("qwen3", 768, 12, 6, 2048, 1024, 1024, 131_072, "muon", 3e-3),
     "modern-350m":  Preset("qwen3", 1024, 24, 8, 2816, 1024, 1024, 262_144, "muon", 3e-3),
