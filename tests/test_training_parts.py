@@ -711,6 +711,18 @@ def test_a_model_begins_with_a_head_that_copies(name: str) -> None:
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
 
 
+@pytest.mark.parametrize("vocabulary", [8, 40])
+def test_fewer_ids_than_axes_begin_too(vocabulary: int) -> None:
+    arm = Train(name="x", model="modern-tiny", tokens=1)
+    model = models.build(arm, vocabulary, 0, 1)
+    table, text = model.get_input_embeddings().weight, np.array([1, 2, 3] * 9, np.int64)
+    with torch.no_grad():
+        table.copy_(spectral.embeddings(text, vocabulary, table.size(1), 0.02, 1))
+    induction.begin(model, torch.from_numpy(np.bincount(text, minlength=vocabulary)))
+    assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
+    assert all(math.isfinite(nats) for nats in repeated_loss(model, 20, vocabulary))
+
+
 def test_axes_for_matching_are_hardly_turned() -> None:
     axes = induction.slow_axes(64, 1e6, 1024)
     angles = 1024 * 1e6 ** (-2 * (axes % 32).double() / 64)

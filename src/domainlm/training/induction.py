@@ -28,12 +28,12 @@ OLDER = 3 / 8  # of a head's axes, for the second token before
 def begin(model: Any, counts: Tensor) -> None:
     """Build the head into `model`, an LFM2 of random weights with a table from `spectral`.
 
-    `counts` (ids,) is how often each id stands in train. Nothing happens where no convolution
-    comes before an attention layer, or a head has no slow axes for windows of this length.
+    `counts` (ids,) is how often each id stands in train. Nothing happens where no convolution of
+    three taps comes before an attention layer, or no axes are slow for windows of this length.
     """
     config, layers = model.config, model.base_model.layers
     kinds = list(config.layer_types)
-    if kinds[0] != "conv" or "full_attention" not in kinds:
+    if kinds[0] != "conv" or "full_attention" not in kinds or config.conv_L_cache < 3:
         return
     attention = layers[kinds.index("full_attention")].self_attn
     head, width = attention.head_dim, config.hidden_size
@@ -91,8 +91,8 @@ def turned(table: Tensor) -> tuple[Tensor, float]:
     Returns its rows with a root mean square of 1, as the first norm passes them on, and the
     constant's value in them.
     """
-    axes = torch.linalg.svd(table, full_matrices=False).Vh
-    table.copy_(table @ axes.T)
+    axes = torch.linalg.eigh(table.T @ table).eigenvectors.flip(1)
+    table.copy_(table @ axes)
     table[:, -1] = CONSTANT * table.norm(dim=1)
     rows = table / table.square().mean(1, keepdim=True).sqrt()
     return rows, float(rows[:, -1].mean())
@@ -104,5 +104,6 @@ def apart(rows: Tensor, counts: Tensor, axes: int) -> Tensor:
     told[:, -1] = 0
     weights = (counts + 1.0).sqrt()
     values, vectors = torch.linalg.eigh(told.T @ (told * (weights / weights.sum())[:, None]))
+    values = values.clamp(min=1e-6 * float(values[-1]))  # fewer ids than axes: nothing to tell
     whitened: Tensor = (vectors[:, -axes:] / values[-axes:].sqrt()).T.flip(0)
     return whitened
