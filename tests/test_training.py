@@ -148,7 +148,8 @@ def test_every_weight_has_one_owner(name: str, optimizer: Any) -> None:
 
 def test_tables_go_at_their_own_rate_and_keep_the_rows_of_ids_not_met() -> None:
     model = models.build(preset_arm("modern-tiny"), 512, 3, 1)
-    found = optimizers.build(model, Settings(64, 64, 128, "muon", 0.01, table_rate=3.0))
+    given = Settings(64, 64, 128, "muon", 0.01, spectral=True, embedding_rate=3.0)
+    found = optimizers.build(model, given)
     optimizers.set_rate(found, 0.01, 0.9)
     table, gain = models.head(model), model.base_model.embedding_norm.weight
     was = table.detach().clone()
@@ -459,6 +460,39 @@ def test_a_preset_of_another_version_is_another_recipe(
         with pytest.raises(DomainLMError, match="of another recipe") as caught:
             Checkpoints(tmp_path / "kept", plan.Arm(root, arguments).identity)
         assert "preset was" in caught.value.why
+
+
+def test_an_arm_begins_with_counts_of_train_and_goes_on(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = scratch(home, model="modern-tiny", tokens=128 * 6, embedding_rate=3.0)
+    one, two = (new_run(home, tmp_path / name) for name in ("one", "two"))
+    arm = plan.Arm(one, arguments)
+    begun, again = (dict(arm.new_model().named_parameters()) for _ in range(2))
+    assert all(torch.equal(again[name], p) for name, p in begun.items())
+    carried = begun["model.layers.0.conv.conv.weight"][:8, 0].tolist()
+    assert carried == [[0, 1, 0]] * 8  # the token before
+    plain = plan.Arm(two, scratch(home, model="modern-tiny", spectral=False)).new_model()
+    assert not torch.equal(begun["model.embed_tokens.weight"], models.head(plain))
+
+    loop.train(one, arguments)
+    stop_after(monkeypatch, 3)
+    with pytest.raises(DomainLMError, match="the same command goes on"):
+        loop.train(two, arguments)
+    monkeypatch.undo()
+    loop.train(two, arguments)
+    assert weights(one) == weights(two)
+    assert read_json(one / "models" / "scratch" / "training.json")["embedding_rate"] == 3.0
+
+
+def test_another_optimizer_has_no_rate_of_its_own_for_embeddings() -> None:
+    def rate(**changes: Any) -> float:
+        arm = Train(name="x", model="modern-small", tokens=1, **changes)
+        return presets.settings(arm, 1024).embedding_rate
+
+    assert rate() == rate(optimizer="muon") == 4.0
+    assert rate(optimizer="adamw") == 1.0
+    assert rate(optimizer="adamw", embedding_rate=2.0) == 2.0
 
 
 def test_validation_is_at_most_a_share_of_the_work(

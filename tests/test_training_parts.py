@@ -705,9 +705,10 @@ def test_a_model_begins_with_a_head_that_copies(name: str) -> None:
         table.copy_(spectral.embeddings(text, 512, table.size(1), 0.02, 1))
     before = repeated_loss(model, 100, 500)
     assert before[1] == pytest.approx(before[0], abs=0.05)  # what is new has nothing to copy with
-    induction.begin(model, counts)
+    induction.begin(model, counts, model.config.max_position_embeddings)
     first, second = repeated_loss(model, 100, 500)
-    assert second < first - 0.3
+    assert second < before[1] - 0.3
+    assert first < before[0] + 0.2
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
 
 
@@ -718,7 +719,7 @@ def test_fewer_ids_than_axes_begin_too(vocabulary: int) -> None:
     table, text = model.get_input_embeddings().weight, np.array([1, 2, 3] * 9, np.int64)
     with torch.no_grad():
         table.copy_(spectral.embeddings(text, vocabulary, table.size(1), 0.02, 1))
-    induction.begin(model, torch.from_numpy(np.bincount(text, minlength=vocabulary)))
+    induction.begin(model, torch.from_numpy(np.bincount(text, minlength=vocabulary)), 256)
     assert all(bool(torch.isfinite(p).all()) for p in model.parameters())
     assert all(math.isfinite(nats) for nats in repeated_loss(model, 20, vocabulary))
 
@@ -732,12 +733,50 @@ def test_axes_for_matching_are_hardly_turned() -> None:
     assert len(induction.slow_axes(4, 10_000.0, 1024)) == 0  # the slower turns 10 radians
 
 
-def test_a_model_that_begins_with_attention_is_left_as_it_was() -> None:
-    config = Lfm2Config(
-        vocab_size=64, hidden_size=64, intermediate_size=64, num_hidden_layers=2,
-        num_attention_heads=1, num_key_value_heads=1, layer_types=["full_attention", "conv"],
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    "different",
+    [
+        {"layer_types": ["full_attention", "conv"]},
+        {"layer_types": ["conv", "conv"]},
+        {"conv_L_cache": 2},
+        {"tie_word_embeddings": False},
+        {"num_attention_heads": 8, "num_key_value_heads": 8},  # 16 wide each
+        {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e6}},
+        {},
+    ],
+)
+def test_a_model_that_cannot_have_the_head_is_left_as_it_was(different: dict[str, Any]) -> None:
+    shape = {
+        "vocab_size": 64, "hidden_size": 128, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "num_key_value_heads": 2, "tie_word_embeddings": True,
+        "layer_types": ["conv", "full_attention"],
+    }  # fmt: skip
+    config = Lfm2Config(**(shape | different))
     model = Lfm2ForCausalLM(config)
     was = {name: p.clone() for name, p in model.named_parameters()}
-    induction.begin(model, torch.ones(64))
-    assert all(torch.equal(p, was[name]) for name, p in model.named_parameters())
+    induction.begin(model, torch.ones(64), 256)
+    same = [torch.equal(p, was[name]) for name, p in model.named_parameters()]
+    assert all(same) if different else not all(same)
+
+
+def test_heads_that_share_keys_begin_too() -> None:
+    text = chain_text(500, 40_000, 1)
+    model = Lfm2ForCausalLM(
+        Lfm2Config(
+            vocab_size=512,
+            hidden_size=128,
+            intermediate_size=256,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            layer_types=["conv", "full_attention"],
+            tie_word_embeddings=True,
+            block_auto_adjust_ff_dim=False,
+        )
+    ).eval()
+    table = model.get_input_embeddings().weight
+    with torch.no_grad():
+        table.copy_(spectral.embeddings(text, 512, 128, 0.02, 1))
+    before = repeated_loss(model, 100, 500)
+    induction.begin(model, torch.from_numpy(np.bincount(text, minlength=512)), 256)
+    assert repeated_loss(model, 100, 500)[1] < before[1] - 0.3

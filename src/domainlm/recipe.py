@@ -190,14 +190,17 @@ class Train(Part):
         None, ge=16, description="tokens of context in the first half of the steps (a divisor)"
     )
     candidates: int | None = Field(
-        None, ge=0, description="ids a loss looks at in the first steps (sampled softmax; 0: all)"
+        None, ge=0, description="ids a loss looks at in most steps (sampled softmax; 0: all)"
     )
     spectral: bool | None = Field(
-        None, description="the model begins with counts of train: word vectors, a head that copies"
+        None, description="begin with counts of train: word vectors, and in LFM2 a head that copies"
     )
     batch_tokens: int | None = Field(None, ge=16, description="global batch in tokens")
     optimizer: Literal["muon", "adamw"] | None = Field(None, description="default: the preset's")
     learning_rate: float | None = Field(None, gt=0, description="peak (default: the preset's)")
+    embedding_rate: float | None = Field(
+        None, gt=0, description="the embeddings' learning rate, as a multiple of the others'"
+    )
     warmup: float = Field(0.03, ge=0, lt=1, description="share of steps of warm-up")
     decay: float = Field(0.4, ge=0, le=1, description="share of steps of linear decay at the end")
     schedule: Literal["wsd", "cosine"] = Field(

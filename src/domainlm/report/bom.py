@@ -136,7 +136,8 @@ def _about(evidence: Evidence, facts: Facts, name: str) -> dict[str, Any]:
         told |= cost.model_dump(include={"tokens", "epochs", "flops", "seconds", "kwh"})
         told["kwh_method"] = cost.kwh_method
     settings = facts.training.get(name, {})
-    keys = ("optimizer", "learning_rate", "batch_tokens", "context", "precision", "seed", "device")
+    keys = ("optimizer", "learning_rate", "embedding_rate", "batch_tokens", "context", "precision",
+            "seed", "device")  # fmt: skip
     told |= {key: settings.get(key) for key in keys}
     return {f"domainlm:{key}": value for key, value in told.items()}
 

@@ -219,8 +219,8 @@ def _use(evidence: Evidence, arm: str) -> str:
 
 def _procedure(evidence: Evidence, arm: str, training: Mapping[str, Any]) -> dict[str, str]:
     cost = view.cost(evidence, arm)
-    settings = ("optimizer", "learning_rate", "batch_tokens", "context", "precision", "seed",
-                "steps", "best_step", "tokens_per_second")  # fmt: skip
+    settings = ("optimizer", "learning_rate", "embedding_rate", "batch_tokens", "context",
+                "precision", "seed", "steps", "best_step", "tokens_per_second")  # fmt: skip
     return {
         "Objective": "cross-entropy of the next token",
         "Training tokens": words.count(cost.tokens) if cost else NOT_MEASURED,

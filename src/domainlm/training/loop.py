@@ -40,6 +40,7 @@ from domainlm.training.view import View
 
 CHECKPOINT_SECONDS = 60.0  # between checkpoints, or 20 times what one takes, if that is more
 LOG_LINES = 100  # an arm
+RATES = "optimizer", "learning_rate", "embedding_rate"
 SMOOTH = 8  # steps whose mean loss is watched
 DIVERGED = 1.0  # nats above the lowest such mean: training has come apart
 ERRORS = 3.0  # standard errors a mean may be off by, at most `DIVERGED`: small batches are noisy
@@ -294,8 +295,7 @@ class Trainer:
             **dataclasses.asdict(plan.passes),
             "batch_tokens": arm.batch_tokens,
             "context": arm.context,
-            "optimizer": arm.settings.optimizer,
-            "learning_rate": arm.settings.learning_rate,
+            **{key: getattr(arm.settings, key) for key in RATES},
             "seed": arm.recipe.seed,
             **self.speeds(),
             "peak_flops": plan.peak_flops,

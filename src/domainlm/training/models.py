@@ -118,7 +118,7 @@ def build(arm: Train, vocabulary: int, separator: int, seed: int) -> Any:
     """A new model in float32 on the CPU, its weights a pure function of config and `seed`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _Auto.from_config(configure(arm, vocabulary, separator))
+        model = _Auto.from_config(configure(arm, vocabulary, separator), dtype=torch.float32)
     model.config.use_cache = False
     return model
 

@@ -17,10 +17,10 @@ MOMENTUM_STEPS = 300  # of its warm-up
 def build(model: nn.Module, settings: Settings) -> list[Optimizer]:
     """The optimizers of a model: together they own every weight exactly once.
 
-    Matrices decay, vectors (gains, biases) do not, and beside Muon tables do not: a rare id's row
-    would be gone before it is met again. The peak rate serves both optimizers: Muon's updates are
-    scaled to the size of AdamW's ("Muon is Scalable", Liu et al. 2025); a preset may have tables
-    go at a multiple of it.
+    Matrices decay, vectors (gains, biases) do not, nor do tables that began with counts: a rare
+    id's row would be gone before it is met again. The peak rate serves both optimizers: Muon's
+    updates are scaled to the size of AdamW's ("Muon is Scalable", Liu et al. 2025); embeddings
+    may go at a multiple of it.
     """
     table = models.embeddings(model) | {models.head(model)}
     matrices = [p for p in model.parameters() if p.ndim >= 2 and p not in table]
@@ -31,8 +31,8 @@ def build(model: nn.Module, settings: Settings) -> list[Optimizer]:
     groups: list[dict[str, Any]] = [
         {
             "params": tables,
-            "weight_decay": 0.0 if muon else decay,
-            "multiple": settings.table_rate,
+            "weight_decay": 0.0 if settings.spectral else decay,
+            "multiple": settings.embedding_rate,
         },
         {"params": vectors, "weight_decay": 0.0},
     ]

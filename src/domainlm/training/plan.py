@@ -118,12 +118,12 @@ class Arm(Design):
             with torch.no_grad():
                 model.get_input_embeddings().weight.copy_(self.embeddings)
             if self.config.model_type == "lfm2":
-                induction.begin(model, self.counts)
+                induction.begin(model, self.counts, self.context)
         return model
 
     @functools.cached_property
     def embeddings(self) -> Tensor:
-        """What the rows of the token table are to begin with."""
+        """What the rows of the token table are to begin with, up to a turn of the axes."""
         ids = self.shards.window(0, min(self.shards.total, COUNTED))
         width, deviation = self.config.hidden_size, self.config.initializer_range
         rows = self.config.vocab_size

@@ -8,9 +8,10 @@ and tied embeddings. All are stock classes of transformers; what else loads them
 
 Batch and learning rate follow a rule, which the recipe overrides. A batch is about three times the
 square root of the tokens that a model of its size is usually given, of the small ones what was best
-in the time that a CPU has; Muon's peak rate falls with
-the root of the width, AdamW's with the width (Yang et al. 2022), where tables keep a rate of their
-own, and all go with the root of the batch where a recipe gives another one (Malladi et al. 2022).
+in the time that a CPU has. Muon's peak rate falls with the root of the width, AdamW's with the
+width (Yang et al. 2022), and both go with the root of the batch where a recipe gives another one
+(Malladi et al. 2022). Where a model begins with a head that copies, Muon's is low, so that the head
+lives, and the embeddings go at a multiple of it.
 """
 
 import dataclasses
@@ -41,7 +42,7 @@ class Preset:
     learning_rate: float  # peak
     candidates: int = 0  # of the sampled softmax; 0: the loss looks at all ids
     spectral: bool = False  # begins with what is counted in train (`spectral`, `induction`)
-    table_rate: float = 1.0  # the embeddings' learning rate, of all others'
+    embedding_rate: float = 1.0  # the embeddings' learning rate, a multiple of the others'
 
 
 # fmt: off
@@ -82,7 +83,7 @@ class Settings:
     learning_rate: float
     candidates: int = 0
     spectral: bool = False
-    table_rate: float = 1.0
+    embedding_rate: float = 1.0
     weight_decay: float = WEIGHT_DECAY
 
     @property
@@ -155,15 +156,17 @@ def settings(arm: Train, longest: int) -> Settings:
             fix=f"give a divisor of {context:,}, or {context:,} itself for no short context",
             exit_code=USAGE,
         )
+    optimizer = arm.optimizer or preset.optimizer
+    multiple = preset.embedding_rate if optimizer == preset.optimizer else 1.0
     return Settings(
         context,
         short,
         batch,
-        arm.optimizer or preset.optimizer,
+        optimizer,
         arm.learning_rate or rate,
         preset.candidates if arm.candidates is None else arm.candidates,
         preset.spectral if arm.spectral is None else arm.spectral,
-        preset.table_rate,
+        arm.embedding_rate or multiple,
     )
 
 

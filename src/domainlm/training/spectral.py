@@ -25,8 +25,8 @@ def embeddings(
 ) -> Tensor:
     """Rows for every id, float32 of shape (vocabulary, width), their standard deviation as given.
 
-    `ids` (tokens,) are text in its order. Ids without a neighbour to tell them by get random rows,
-    and the axes are turned at random, so that none is special.
+    `ids` (tokens,) are text in its order. Ids without a neighbour to tell them by get random rows.
+    The axes are turned at random, so that none is special (`induction` turns them back).
     """
     generator = torch.Generator().manual_seed(seed)
 
