@@ -148,7 +148,7 @@ def test_every_weight_has_one_owner(name: str, optimizer: Any) -> None:
 
 def test_tables_go_at_their_own_rate_and_keep_the_rows_of_ids_not_met() -> None:
     model = models.build(preset_arm("modern-tiny"), 512, 3, 1)
-    given = Settings(64, 64, 128, "muon", 0.01, spectral=True, embedding_rate=3.0)
+    given = Settings(64, 64, 128, "muon", 0.01, begin="vectors", embedding_rate=3.0)
     found = optimizers.build(model, given)
     optimizers.set_rate(found, 0.01, 0.9)
     table, gain = models.head(model), model.base_model.embedding_norm.weight
@@ -465,14 +465,15 @@ def test_a_preset_of_another_version_is_another_recipe(
 def test_an_arm_begins_with_counts_of_train_and_goes_on(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = scratch(home, model="modern-tiny", tokens=128 * 6, embedding_rate=3.0)
+    arguments = scratch(home, model="modern-tiny", begin="copies", tokens=128 * 6)
+    arguments["arm"]["embedding_rate"] = 3.0
     one, two = (new_run(home, tmp_path / name) for name in ("one", "two"))
     arm = plan.Arm(one, arguments)
     begun, again = (dict(arm.new_model().named_parameters()) for _ in range(2))
     assert all(torch.equal(again[name], p) for name, p in begun.items())
     carried = begun["model.layers.0.conv.conv.weight"][:8, 0].tolist()
     assert carried == [[0, 1, 0]] * 8  # the token before
-    plain = plan.Arm(two, scratch(home, model="modern-tiny", spectral=False)).new_model()
+    plain = plan.Arm(two, scratch(home, model="modern-tiny", begin="random")).new_model()
     assert not torch.equal(begun["model.embed_tokens.weight"], models.head(plain))
 
     loop.train(one, arguments)

@@ -192,8 +192,9 @@ class Train(Part):
     candidates: int | None = Field(
         None, ge=0, description="ids a loss looks at in most steps (sampled softmax; 0: all)"
     )
-    spectral: bool | None = Field(
-        None, description="begin with counts of train: word vectors, and in LFM2 a head that copies"
+    begin: Literal["random", "vectors", "copies"] | None = Field(
+        None,
+        description="weights: random; word vectors from counts; in LFM2 also a head that copies",
     )
     batch_tokens: int | None = Field(None, ge=16, description="global batch in tokens")
     optimizer: Literal["muon", "adamw"] | None = Field(None, description="default: the preset's")

@@ -31,7 +31,7 @@ def build(model: nn.Module, settings: Settings) -> list[Optimizer]:
     groups: list[dict[str, Any]] = [
         {
             "params": tables,
-            "weight_decay": 0.0 if settings.spectral else decay,
+            "weight_decay": decay if settings.begin == "random" else 0.0,
             "multiple": settings.embedding_rate,
         },
         {"params": vectors, "weight_decay": 0.0},

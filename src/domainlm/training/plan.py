@@ -114,10 +114,10 @@ class Arm(Design):
     def new_model(self) -> Any:
         """The model before the first step; from scratch, begun with counts as the settings say."""
         model = super().new_model()
-        if self.source is None and self.settings.spectral:
+        if self.source is None and self.settings.begin != "random":
             with torch.no_grad():
                 model.get_input_embeddings().weight.copy_(self.embeddings)
-            if self.config.model_type == "lfm2":
+            if self.settings.begin == "copies" and self.config.model_type == "lfm2":
                 induction.begin(model, self.counts, self.context)
         return model
 

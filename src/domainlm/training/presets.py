@@ -24,6 +24,7 @@ from domainlm.errors import USAGE, DomainLMError
 from domainlm.recipe import Train
 
 Optimizer = Literal["muon", "adamw"]
+Begin = Literal["random", "vectors", "copies"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Preset:
     optimizer: Optimizer
     learning_rate: float  # peak
     candidates: int = 0  # of the sampled softmax; 0: the loss looks at all ids
-    spectral: bool = False  # begins with what is counted in train (`spectral`, `induction`)
+    begin: Begin = "random"  # or from counts of train: `spectral`, and with copies `induction`
     embedding_rate: float = 1.0  # the embeddings' learning rate, a multiple of the others'
 
 
@@ -50,9 +51,12 @@ PRESETS = {  #                  width layers heads inner context short  batch   
     "gpt2-tiny":    Preset("gpt2", 192,  4,  3,  768,  256,  256,   4_096, "adamw", 2e-3),
     "gpt2-small":   Preset("gpt2", 256,  6,  4, 1024,  512,  512,   8_192, "adamw", 1e-3),
     "gpt2-124m":    Preset("gpt2", 768, 12, 12, 3072, 1024, 1024,  32_768, "adamw", 6e-4),
-    "modern-tiny":  Preset("lfm2", 192,  4,  3,  512,  256,  256,   4_096, "muon", 6e-3, 0, True),
-    "modern-small": Preset("lfm2", 128, 6, 2, 352, 1024, 256, 4_096, "muon", 1.5e-3, 1536, True, 4),
-    "modern-30m":   Preset("lfm2", 512,  8,  8, 1408, 1024,  256,  32_768, "muon", 4e-3, 0, True),
+    "modern-tiny":  Preset("lfm2", 192,  4,  3,  512,  256,  256,   4_096, "muon", 6e-3,
+                           0, "vectors"),
+    "modern-small": Preset("lfm2", 128,  6,  2,  352, 1024,  256,   4_096, "muon", 1.5e-3,
+                           1536, "copies", 4.0),
+    "modern-30m":   Preset("lfm2", 512,  8,  8, 1408, 1024,  256,  32_768, "muon", 4e-3,
+                           0, "vectors"),
     "modern-124m":  Preset("qwen3", 768, 12, 6, 2048, 1024, 1024, 131_072, "muon", 3e-3),
     "modern-350m":  Preset("qwen3", 1024, 24, 8, 2816, 1024, 1024, 262_144, "muon", 3e-3),
 }
@@ -82,7 +86,7 @@ class Settings:
     optimizer: Optimizer
     learning_rate: float
     candidates: int = 0
-    spectral: bool = False
+    begin: Begin = "random"
     embedding_rate: float = 1.0
     weight_decay: float = WEIGHT_DECAY
 
@@ -165,7 +169,7 @@ def settings(arm: Train, longest: int) -> Settings:
         optimizer,
         arm.learning_rate or rate,
         preset.candidates if arm.candidates is None else arm.candidates,
-        preset.spectral if arm.spectral is None else arm.spectral,
+        arm.begin or preset.begin,
         arm.embedding_rate or multiple,
     )
 
