@@ -491,7 +491,7 @@ def test_another_optimizer_has_no_rate_of_its_own_for_embeddings() -> None:
         arm = Train(name="x", model="modern-small", tokens=1, **changes)
         return presets.settings(arm, 1024).embedding_rate
 
-    assert rate() == rate(optimizer="muon") == 4.0
+    assert rate() == rate(optimizer="muon") == 3.0
     assert rate(optimizer="adamw") == 1.0
     assert rate(optimizer="adamw", embedding_rate=2.0) == 2.0
 
