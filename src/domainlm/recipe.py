@@ -174,6 +174,10 @@ class Tokens(Part):
     )
 
 
+Optimizer = Literal["muon", "adamw"]
+Begin = Literal["random", "vectors", "copies"]
+
+
 class Train(Part):
     """One arm: a model trained from scratch, or one trained on."""
 
@@ -192,12 +196,12 @@ class Train(Part):
     candidates: int | None = Field(
         None, ge=0, description="ids a loss looks at in most steps (sampled softmax; 0: all)"
     )
-    begin: Literal["random", "vectors", "copies"] | None = Field(
+    begin: Begin | None = Field(
         None,
         description="weights: random; word vectors from counts; in LFM2 also a head that copies",
     )
     batch_tokens: int | None = Field(None, ge=16, description="global batch in tokens")
-    optimizer: Literal["muon", "adamw"] | None = Field(None, description="default: the preset's")
+    optimizer: Optimizer | None = Field(None, description="default: the preset's")
     learning_rate: float | None = Field(None, gt=0, description="peak (default: the preset's)")
     embedding_rate: float | None = Field(
         None, gt=0, description="the embeddings' learning rate, as a multiple of the others'"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -124,16 +125,18 @@ class Arm(Design):
     @functools.cached_property
     def embeddings(self) -> Tensor:
         """What the rows of the token table are to begin with, up to a turn of the axes."""
-        ids = self.shards.window(0, min(self.shards.total, COUNTED))
         width, deviation = self.config.hidden_size, self.config.initializer_range
         rows = self.config.vocab_size
-        return spectral.embeddings(ids, rows, width, deviation, self.recipe.seed)
+        return spectral.embeddings(self.first_ids(), rows, width, deviation, self.recipe.seed)
 
     @functools.cached_property
     def counts(self) -> Tensor:
         """How often each id stands in the first tokens of train."""
-        ids = self.shards.window(0, min(self.shards.total, COUNTED))
-        return torch.from_numpy(np.bincount(ids, minlength=self.config.vocab_size))
+        return torch.from_numpy(np.bincount(self.first_ids(), minlength=self.config.vocab_size))
+
+    def first_ids(self) -> npt.NDArray[np.int64]:
+        """The part of train that is counted."""
+        return self.shards.window(0, min(self.shards.total, COUNTED))
 
     @property
     def frequencies(self) -> Tensor | None:

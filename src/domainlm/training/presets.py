@@ -21,10 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from domainlm.errors import USAGE, DomainLMError
-from domainlm.recipe import Train
-
-Optimizer = Literal["muon", "adamw"]
-Begin = Literal["random", "vectors", "copies"]
+from domainlm.recipe import Begin, Optimizer, Train
 
 
 @dataclasses.dataclass(frozen=True)
