@@ -16,6 +16,7 @@ from domainlm.artifacts import Manifest, Run
 from domainlm.evaluation import about
 from domainlm.recipe import Cost, Train
 from domainlm.training import hardware, loss, memory, models, plan, stage
+from domainlm.training.arm import Arm
 from domainlm.training.estimate import Estimate, estimate
 from domainlm.training.presets import Settings
 from domainlm.training.step import Passes, Stepper
@@ -86,7 +87,7 @@ def test_the_steps_foretold_are_those_of_the_plan(
 ) -> None:
     given = run_of(new_run(home, tmp_path / "run"), home, {"watts": 36, "per_hour": 2}, **budget)
     found, other = estimate(given, {"corpus", "tokens"})
-    arm = plan.Arm(given.root, scratch(home, **budget))
+    arm = Arm(given.root, scratch(home, **budget))
     steps, count, each = plan.shares(arm, 0.01, 800, torch.device("cpu"))
     assert (found.steps, found.tokens) == (steps, steps * 128)
     assert found.epochs == pytest.approx(found.tokens / arm.batches.epoch_tokens)

@@ -23,6 +23,7 @@ from domainlm.errors import USAGE, DomainLMError
 from domainlm.recipe import Train
 from domainlm.tokens.shards import Shards
 from domainlm.training import hardware, loop, models, optimizers, plan, presets, stage
+from domainlm.training.arm import Arm
 from domainlm.training.batches import Batches
 from domainlm.training.checkpoint import Checkpoints
 from domainlm.training.loss import Nats, Validation
@@ -261,9 +262,9 @@ def test_budgets_become_steps(home: Path, tmp_path: Path) -> None:
     root = new_run(home, tmp_path / "run")
 
     def steps(seconds: float = 0.0, **budget: Any) -> int:
-        return plan.budget_steps(plan.Arm(root, scratch(home, **budget)), seconds)
+        return plan.budget_steps(Arm(root, scratch(home, **budget)), seconds)
 
-    arm = plan.Arm(root, scratch(home))
+    arm = Arm(root, scratch(home))
     assert arm.batches.epoch_tokens == 374 * CONTEXT  # (6,000 - 1) // 16 windows
     assert steps() == 24
     assert steps(epochs=2.0) == 2 * 374 * CONTEXT // 128
@@ -354,7 +355,7 @@ def kill_at_random(root: Path, arguments: Arguments) -> None:
     seed = secrets.randbits(32)
     print("seed", seed)  # shown where the test fails
     rng = random.Random(seed)
-    arm = plan.Arm(root, arguments)
+    arm = Arm(root, arguments)
     after = rng.randrange(plan.budget_steps(arm, 1.0))
     folder = root / "checkpoints" / arm.name
 
@@ -452,13 +453,13 @@ def test_a_preset_of_another_version_is_another_recipe(
 ) -> None:
     root, arguments = new_run(home, tmp_path / "run"), scratch(home, model="modern-tiny")
     old = presets.PRESETS["modern-tiny"]
-    Checkpoints(tmp_path / "kept", plan.Arm(root, arguments).identity).save_plan({})
+    Checkpoints(tmp_path / "kept", Arm(root, arguments).identity).save_plan({})
     (tmp_path / "kept" / "step-00000001.pt").touch()
-    Checkpoints(tmp_path / "kept", plan.Arm(root, arguments).identity)
+    Checkpoints(tmp_path / "kept", Arm(root, arguments).identity)
     for change in ({"width": 96}, {"batch_tokens": 64}):
         monkeypatch.setitem(presets.PRESETS, "modern-tiny", dataclasses.replace(old, **change))
         with pytest.raises(DomainLMError, match="of another recipe") as caught:
-            Checkpoints(tmp_path / "kept", plan.Arm(root, arguments).identity)
+            Checkpoints(tmp_path / "kept", Arm(root, arguments).identity)
         assert "preset was" in caught.value.why
 
 
@@ -468,12 +469,12 @@ def test_an_arm_begins_with_counts_of_train_and_goes_on(
     arguments = scratch(home, model="modern-tiny", begin="copies", tokens=128 * 6)
     arguments["arm"]["embedding_rate"] = 3.0
     one, two = (new_run(home, tmp_path / name) for name in ("one", "two"))
-    arm = plan.Arm(one, arguments)
+    arm = Arm(one, arguments)
     begun, again = (dict(arm.new_model().named_parameters()) for _ in range(2))
     assert all(torch.equal(again[name], p) for name, p in begun.items())
     carried = begun["model.layers.0.conv.conv.weight"][:8, 0].tolist()
     assert carried == [[0, 1, 0]] * 8  # the token before
-    plain = plan.Arm(two, scratch(home, model="modern-tiny", begin="random")).new_model()
+    plain = Arm(two, scratch(home, model="modern-tiny", begin="random")).new_model()
     assert not torch.equal(begun["model.embed_tokens.weight"], models.head(plain))
 
     loop.train(one, arguments)

@@ -43,6 +43,7 @@ from domainlm.training import (
     trackers,
     view,
 )
+from domainlm.training.arm import Arm
 from domainlm.training.energy import NOT_MEASURED, Energy, Sampler
 from domainlm.training.loss import LinearCrossEntropy, Nats
 from domainlm.training.step import Passes, Stepper
@@ -153,7 +154,7 @@ def test_a_loss_that_climbs_stops_and_its_checkpoint_loads(
     ).groups()  # type: ignore[union-attr]
     state = torch.load(path, weights_only=True)
     assert 0 < state["step"] < int(step)
-    model = plan.Arm(root, climbing).new_model()
+    model = Arm(root, climbing).new_model()
     model.load_state_dict(state["model"])
     assert all(torch.isfinite(p).all() for p in model.parameters())
 

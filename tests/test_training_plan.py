@@ -12,6 +12,7 @@ import torch
 
 from domainlm.artifacts import read_json
 from domainlm.training import plan
+from domainlm.training.arm import Arm
 from training_helpers import new_run, scratch, write_config, write_tokens
 
 CPU = torch.device("cpu")
@@ -25,13 +26,14 @@ from pathlib import Path
 import torch
 from domainlm.errors import DomainLMError
 from domainlm.training import distributed, memory, plan
+from domainlm.training.arm import Arm
 
 root, arguments = Path(sys.argv[1]), json.loads(sys.argv[2])
 torch.set_num_threads(1)
 distributed.join()
-arm = plan.Arm(root, arguments)
+arm = Arm(root, arguments)
 need = memory.predict(arm.config, arm.settings, "fp32", False)
-one = plan.Arm(root, {**arguments, "arm": {**arguments["arm"], "micro_batch": 1}})
+one = Arm(root, {**arguments, "arm": {**arguments["arm"], "micro_batch": 1}})
 plan.make_plan(one, torch.device("cpu"))  # what is made once, such as buffers, is there
 found = []
 for windows in (100, 6, -1):  # the room there is
@@ -90,11 +92,11 @@ def test_too_many_epochs_are_told_once(
     write_config(tmp_path / "config.json")
     root = new_run(tmp_path, tmp_path / "run")
     tokens = 5_984  # of an epoch: (6,000 - 1) // 16 windows
-    flops = plan.Arm(root, scratch(tmp_path)).flops_per_token * tokens
+    flops = Arm(root, scratch(tmp_path)).flops_per_token * tokens
 
     def told(value: float) -> int:
         changes: dict[str, Any] = {budget: value, "compile": "off"}
-        plan.make_plan(plan.Arm(root, scratch(tmp_path, **changes)), CPU)
+        plan.make_plan(Arm(root, scratch(tmp_path, **changes)), CPU)
         return capsys.readouterr().err.count("epochs of 5,984 tokens: after about 4 a text")
 
     epoch = {"tokens": tokens, "epochs": 1.0, "flops": flops, "minutes": 60.0}[budget]

@@ -135,6 +135,7 @@ def _measure(run: Run, arm: Train, cached: bool, facts: dict[str, Any]) -> None:
     import torch
 
     from domainlm.training import hardware, memory, plan
+    from domainlm.training.arm import Design
     from domainlm.training.energy import Energy
     from domainlm.training.step import Stepper
 
@@ -142,7 +143,7 @@ def _measure(run: Run, arm: Train, cached: bool, facts: dict[str, Any]) -> None:
     path = run.root / presets.tokens_folder(arm) / "index.json"
     index = read_json(path) if path.is_file() else None
     vocabulary = index["vocabulary"] if index and cached else _vocabulary(run, source)
-    design = plan.Design(arm, source, vocabulary, separator=0)
+    design = Design(arm, source, vocabulary, separator=0)
     config, settings, context = design.config, design.settings, design.context
     there = None
     if index:
@@ -226,10 +227,11 @@ def card(run: Run, found: Collection[Estimate]) -> Card | None:
     if not any(e.tokens_per_second and not e.took and arms[e.arm].model in presets.PRESETS
                for e in found):  # fmt: skip
         return None
-    from domainlm.training import hardware, memory, plan
+    from domainlm.training import hardware, memory
+    from domainlm.training.arm import Design
 
-    def design(name: str, vocabulary: int) -> plan.Design:
-        return plan.Design(Train(name="card", model=name, tokens=1), None, vocabulary, separator=0)
+    def design(name: str, vocabulary: int) -> Design:
+        return Design(Train(name="card", model=name, tokens=1), None, vocabulary, separator=0)
 
     room = CARD_MEMORY * hardware.USABLE["cuda"]
     designs = {name: design(name, _vocabulary(run, None)) for name in CARD_PRESETS}

@@ -30,11 +30,12 @@ from domainlm.console import say
 from domainlm.errors import DomainLMError
 from domainlm.tokens.shards import open_shards, token_bytes
 from domainlm.training import distributed, hardware, models, optimizers, presets, trackers
+from domainlm.training.arm import Arm
 from domainlm.training.checkpoint import Checkpoints
 from domainlm.training.energy import NOT_MEASURED, Energy
 from domainlm.training.export import export
 from domainlm.training.loss import Validation
-from domainlm.training.plan import Arm, Plan, make_plan
+from domainlm.training.plan import Plan, make_plan
 from domainlm.training.step import Stepper
 from domainlm.training.view import View
 
@@ -214,7 +215,8 @@ class Trainer:
         """A checkpoint of this step, written by process 0."""
         if distributed.rank():
             return None
-        return self.checkpoints.save(self.step, self.state(), self._best_step())
+        best = self.best["step"] if self.best else None
+        return self.checkpoints.save(self.step, self.state(), best)
 
     def validate(self) -> float | None:
         """Bits per byte on validation; the best weights so far go to disk at once."""
@@ -330,9 +332,6 @@ class Trainer:
         """Energy of all runs together; unknown as soon as it is unknown for one of them."""
         now = self.energy.joules()
         return None if now is None or self.joules_before is None else self.joules_before + now
-
-    def _best_step(self) -> int | None:
-        return self.best["step"] if self.best else None
 
     def state(self) -> dict[str, Any]:
         """All that a later run needs to go on: tensors and plain values only."""
