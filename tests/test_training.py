@@ -400,10 +400,9 @@ def test_sigkill_of_a_compiled_arm(home: Path, tmp_path: Path) -> None:
     arguments = scratch(home, compile="on", tokens=128 * 6)
     one, two = (new_run(home, tmp_path / name) for name in ("one", "two"))
     kill_at_random(two, arguments)
-    for root in (one, two):
-        process = begin(root, arguments)
-        process.join()
-        assert process.exitcode == 0
+    torch._dynamo.reset()  # what other tests compiled here counts toward a limit
+    for root in (two, one):
+        loop.train(root, arguments)
     assert read_json(two / "models" / "scratch" / "training.json")["compile"]
     same_files(one, two, "scratch")
 
