@@ -26,7 +26,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from domainlm import engine, pipeline, recipe
+from domainlm import engine, pipeline, recipes
 from domainlm.artifacts import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -70,7 +70,7 @@ def step_of(task: str) -> str:
 
 def corpus(root: Path, values: dict, workers: int) -> dict:
     """Run the stage in `root`; seconds and memory of each step, and the sizes."""
-    loaded = recipe.validate(values, "benchmark")
+    loaded = recipes.validate(values, "benchmark")
     run = pipeline.start(loaded, root, "run", offline=True, command="benchmark", fresh=True)
     run.root.mkdir(parents=True)
     memory = Memory()

@@ -26,7 +26,7 @@ from domainlm.artifacts import Manifest, Run, sha256_file, write_json
 from domainlm.corpus import documents
 from domainlm.corpus.documents import Document, Section
 from domainlm.pretrained import Pretrained
-from domainlm.recipe import validate
+from domainlm.recipes import validate
 
 TOPICS = {
     "Item 1": "business customers products markets services competitors store brand supply",

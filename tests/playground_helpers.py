@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from domainlm.artifacts import read_json, write_json
-from domainlm.recipe import dump
+from domainlm.recipes import dump
 from evaluation_helpers import make_run
 
 HOSTILE = (

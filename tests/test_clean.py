@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from domainlm import pipeline, recipe
+from domainlm import pipeline, recipes
 from domainlm.artifacts import Manifest, Run, read_json
 from domainlm.corpus import documents, stage
 from domainlm.corpus.documents import Document
@@ -58,7 +58,7 @@ def write_groups(top: Path, groups: int = 8, years: int = 5) -> None:
 def run_corpus(folder: Path, *overrides: str) -> Run:
     """The stage `corpus` over `folder/text`, in `folder/runs/t`."""
     given = [f'source.path="{folder}/text"', "evaluate.stock=[]", "engine.workers=1"]
-    loaded = recipe.load("folder", [*given, "split.cut=2019-01-01", *overrides])
+    loaded = recipes.load("folder", [*given, "split.cut=2019-01-01", *overrides])
     run = pipeline.start(loaded, folder / "runs", "t", True, "domainlm run")
     pipeline.execute(run, "corpus")
     return run
@@ -293,7 +293,9 @@ def test_nothing_left_names_the_rules(tmp_path: Path) -> None:
 def test_dates_are_not_needed(tmp_path: Path) -> None:
     write_groups(tmp_path / "text")
     given = [f'source.path="{tmp_path}/text"', "evaluate.stock=[]", "source.date=nothing"]
-    run = pipeline.start(recipe.load("folder", given), tmp_path / "runs", "t", True, "domainlm run")
+    run = pipeline.start(
+        recipes.load("folder", given), tmp_path / "runs", "t", True, "domainlm run"
+    )
     pipeline.execute(run, "corpus")
     assert {d.date for d in rows(run)} == {None}
     assert {d.split for d in rows(run)} >= {"train", "unseen"}

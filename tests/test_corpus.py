@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlm import pipeline, recipe
+from domainlm import pipeline, recipes
 from domainlm.artifacts import read_json
 from domainlm.corpus import documents, prompts, sources
 from domainlm.corpus.extract import tidy
@@ -30,7 +30,7 @@ def write_tree(top: Path, groups: int = 6, years: int = 4) -> None:
 
 
 def run_corpus(tmp_path: Path, source: Path, *overrides: str) -> pipeline.Run:
-    loaded = recipe.load(
+    loaded = recipes.load(
         "folder", [f'source.path="{source}"', "evaluate.stock=[]", "engine.workers=1", *overrides]
     )
     run = pipeline.start(loaded, tmp_path / "runs", "t", True, "domainlm run")
@@ -139,7 +139,7 @@ def test_a_changed_file_alone_is_read_again(
     write_tree(tmp_path / "text")
     run_corpus(tmp_path, tmp_path / "text")
     (tmp_path / "text" / "company-0" / "2018-03-01.txt").write_text("Something new. " * 20)
-    loaded = recipe.load("folder", [f'source.path="{tmp_path}/text"', "evaluate.stock=[]"])
+    loaded = recipes.load("folder", [f'source.path="{tmp_path}/text"', "evaluate.stock=[]"])
     run = pipeline.start(loaded, tmp_path / "runs", "t", True, "x")
     stale = pipeline.plan(run)[0]
     assert stale.state == "stale"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from domainlm import pipeline, recipe
+from domainlm import pipeline, recipes
 from domainlm.artifacts import read_json
 from domainlm.corpus import documents, sources
 from domainlm.corpus.edgar import client, crawl
@@ -526,7 +526,7 @@ def started(tmp_path: Path, asked: Source, *more: str, offline: bool = False) ->
     values = asked.model_dump(exclude_defaults=True)
     values |= {k: v for k in ("contact", "rate") if (v := getattr(asked, k))}
     given = [f"source.{k}={json.dumps(v)}" for k, v in values.items()]
-    loaded = recipe.load("folder", [*given, "evaluate.stock=[]", *more])
+    loaded = recipes.load("folder", [*given, "evaluate.stock=[]", *more])
     return pipeline.start(loaded, tmp_path / "runs", "t", offline, "domainlm run")
 
 
@@ -638,4 +638,4 @@ def test_a_manifest_may_have_tickers(tmp_path: Path, made: list[Made]) -> None:
 
 def test_an_industry_is_two_to_four_digits() -> None:
     with pytest.raises(DomainLMError, match="2 to 4 digits"):
-        recipe.load("demo", ["source.sic=[28345]"])
+        recipes.load("demo", ["source.sic=[28345]"])

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 
-from domainlm import recipe as recipes
+from domainlm import recipes
 from domainlm.cli import app
 from domainlm.samples import edgar
 from small import write_stock

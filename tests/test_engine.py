@@ -13,7 +13,7 @@ from typing import IO, Any
 
 import pytest
 
-from domainlm import artifacts, engine, pipeline, recipe
+from domainlm import artifacts, engine, pipeline, recipes
 from domainlm.artifacts import Manifest, Task, atomic_write
 from domainlm.corpus import sources
 from domainlm.errors import DomainLMError
@@ -246,7 +246,7 @@ def test_no_scheduler_and_no_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def corpus_and_tokens(folder: Path, name: str, *overrides: str) -> dict[str, str]:
     """Run the first two stages of `small.toml`; the hashes of all that they wrote."""
     started = pipeline.start(
-        recipe.load(str(folder / "small.toml"), overrides), folder, name, offline=True, command=""
+        recipes.load(str(folder / "small.toml"), overrides), folder, name, offline=True, command=""
     )
     pipeline.execute(started, until="tokens")
     assert Manifest(folder / name).differences() == []

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from domainlm import pretrained, recipe
+from domainlm import pretrained, recipes
 from domainlm.artifacts import Manifest, Run
 from domainlm.evaluation import about
 from domainlm.recipe import Cost, Train
@@ -39,7 +39,7 @@ def run_of(root: Path, home: Path, cost: dict[str, Any], **changes: Any) -> Run:
     values = {"source": {"path": "text"}, "train": [first, {**second, "tokens": 640}]}
     values |= {"tokens": {"vocabulary": 512}, "cost": cost}
     stock = pretrained.locate(str(home / "stock"))
-    return Run(root, recipe.validate(values, "test"), Manifest(root), stock)
+    return Run(root, recipes.validate(values, "test"), Manifest(root), stock)
 
 
 # Money and energy --------------------------------------------------------------------------------

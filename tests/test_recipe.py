@@ -2,20 +2,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domainlm import recipe
+from domainlm import recipes
 from domainlm.errors import USAGE, DomainLMError
+from domainlm.recipe import Recipe
 
 
-def load(*overrides: str) -> recipe.Recipe:
-    return recipe.load("demo", overrides)
+def load(*overrides: str) -> Recipe:
+    return recipes.load("demo", overrides)
 
 
-@pytest.mark.parametrize("name", sorted(recipe.built_in()))
+@pytest.mark.parametrize("name", sorted(recipes.built_in()))
 def test_every_built_in_recipe_holds_and_round_trips(name: str, tmp_path) -> None:
-    loaded = recipe.load(name, ["source.path=somewhere"])
+    loaded = recipes.load(name, ["source.path=somewhere"])
     path = tmp_path / "again.toml"
-    path.write_text(recipe.dump(loaded))
-    assert recipe.load(str(path)) == loaded
+    path.write_text(recipes.dump(loaded))
+    assert recipes.load(str(path)) == loaded
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,7 @@ def test_every_built_in_recipe_holds_and_round_trips(name: str, tmp_path) -> Non
         ("sorce.path=x", "sorce: unknown key; did you mean source?"),
         ("source.pth=x", "source.pth: unknown key; did you mean source.path?"),
         ("train.0.tokns=3", "train.0.tokns: unknown key; did you mean train.0.tokens?"),
+        ("evaluate.gate=[{gap='a-b', mx=1}]", "evaluate.gate.0.mx: unknown key; did you mean"),
         ("tokens.vocabulary=many", "tokens.vocabulary: input should be a valid integer"),
         ("split.unseen=2", "split.unseen: input should be less than 1"),
         ("train.0.name=stock", 'the name "stock" is taken'),
@@ -66,10 +68,10 @@ def test_an_impossible_place_is_a_usage_error(override: str) -> None:
 
 def test_an_unknown_recipe_gets_a_did_you_mean() -> None:
     with pytest.raises(DomainLMError, match="no recipe 'demmo'") as caught:
-        recipe.load("demmo")
+        recipes.load("demmo")
     assert "did you mean 'demo'" in str(caught.value)
     with pytest.raises(DomainLMError, match="no recipe 'nothing'"):
-        recipe.load("nothing")
+        recipes.load("nothing")
 
 
 @given(st.text(alphabet=st.characters(exclude_characters='"\\', exclude_categories=["C"])))

@@ -23,7 +23,7 @@ import chromium
 from domainlm.evaluation import about
 from domainlm.evaluation.evidence import Evidence, Reading, Sample
 from domainlm.evaluation.spans import Span
-from domainlm.recipe import validate
+from domainlm.recipes import validate
 from domainlm.report import (
     bom,
     charts,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from domainlm import pipeline, recipe
+from domainlm import pipeline, recipes
 from domainlm.artifacts import read_json
 from domainlm.corpus import documents
 from domainlm.corpus.documents import Section
@@ -194,7 +194,7 @@ def test_duplicates_co_registrants_exhibits_and_empty_filings(
         f'source.path="{tmp_path}/tree"', "source.kind=edgar", "split.unseen=0.3",
         f"source.exhibits={str(exhibits).lower()}", "evaluate.stock=[]", "engine.workers=1",
     ]  # fmt: skip
-    loaded = recipe.load("folder", settings_)
+    loaded = recipes.load("folder", settings_)
     run = pipeline.start(loaded, tmp_path / "runs", "t", True, "domainlm run")
     pipeline.execute(run, "corpus")
     kept = list(documents.read(documents.paths(run.root)))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from domainlm import pipeline, pretrained, recipe
+from domainlm import pipeline, pretrained, recipes
 from domainlm.artifacts import read_json, write_json
 from domainlm.corpus import documents
 from domainlm.evaluation import loss, models, spans, statistics
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--name", default="speedrun")
     given = parser.parse_args()
     overrides = [f"source.path={given.corpus}", f"train.0.minutes={given.minutes}"]
-    loaded = recipe.load(str(HERE / "recipe.toml"), [*overrides, *given.overrides])
+    loaded = recipes.load(str(HERE / "recipe.toml"), [*overrides, *given.overrides])
     if pipeline.followed():  # under torchrun, where this is not the first process
         return
     run = pipeline.start(loaded, given.runs, given.name, True, "benchmarks/speedrun/run.py")

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from domainlm import pipeline, recipe
+from domainlm import pipeline, recipes
 from domainlm.artifacts import read_json, write_json
 from domainlm.corpus import documents
 from domainlm.evaluation import loss, models, spans, statistics
@@ -161,7 +161,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.one:
         return one(given.runs, json.loads(given.one))
-    loaded = recipe.load(
+    loaded = recipes.load(
         str(HERE.parent / "speedrun" / "recipe.toml"),
         [f"source.path={given.corpus}", f"tokens.vocabulary={VOCABULARY}"],
     )

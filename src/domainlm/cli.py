@@ -34,12 +34,12 @@ Json = Annotated[bool, typer.Option("--json", help="data on stdout")]
 
 
 def _recipe(name: str, corpus: str | None, overrides: list[str] | None) -> "Recipe":
-    from domainlm import recipe
+    from domainlm import recipes
 
     given = list(overrides or ())
     if corpus is not None:
         given.append(f"source.path={json.dumps(corpus)}")
-    return recipe.load(name, given)
+    return recipes.load(name, given)
 
 
 @app.command()
@@ -141,8 +141,7 @@ def evaluate(
     offline: Offline = False,
 ) -> None:
     """Measure any causal language model on a run's held-out text, beside the run's own models."""
-    from domainlm import pipeline
-    from domainlm import recipe as recipes
+    from domainlm import pipeline, recipes
 
     if not (on / "evaluation" / "evidence.json").is_file():
         raise _no_run(on)
@@ -154,8 +153,7 @@ def evaluate(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="a run directory")]) -> None:
     """Make the report, image, card and post again; reads only the run directory."""
-    from domainlm import pipeline
-    from domainlm import recipe as recipes
+    from domainlm import pipeline, recipes
     from domainlm.artifacts import Manifest, Run
 
     if not (run / "recipe.toml").is_file():
@@ -234,13 +232,13 @@ def _trace(
     """Print where a token comes from; returns how the files that tell it differ."""
     import dataclasses
 
-    from domainlm import recipe
+    from domainlm import recipes
     from domainlm.artifacts import sha256_file
     from domainlm.corpus import origin
     from domainlm.tokens import lineage
     from domainlm.tokens.stage import folder_of
 
-    given = recipe.load(str(run / "recipe.toml"))
+    given = recipes.load(str(run / "recipe.toml"))
     source = given.source
     inits = {a.name: a.init for a in given.train} | {"": None}
     init = inits.get(arm, arm)  # a folder's name does too
@@ -282,7 +280,7 @@ app.add_typer(recipes_app, name="recipes")
 @recipes_app.callback()
 def recipes(context: typer.Context) -> None:
     """List the built-in recipes, each with its first line."""
-    from domainlm.recipe import built_in
+    from domainlm.recipes import built_in
 
     if context.invoked_subcommand is None:
         for name, text in built_in().items():
@@ -292,7 +290,7 @@ def recipes(context: typer.Context) -> None:
 @recipes_app.command()
 def show(name: Annotated[str, typer.Argument(help="a built-in recipe")]) -> None:
     """Print a recipe: `domainlm recipes show demo > mine.toml` is how one's own begins."""
-    from domainlm.recipe import built_in, load
+    from domainlm.recipes import built_in, load
 
     texts = built_in()
     if name not in texts:

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
-from domainlm import pretrained
-from domainlm import recipe as recipes
+from domainlm import pretrained, recipes
 from domainlm.errors import DomainLMError
 from domainlm.evaluation import evidence as evidences
 from domainlm.evaluation import models

@@ -18,7 +18,8 @@ from domainlm import __version__, engine, pretrained
 from domainlm.artifacts import Manifest, Run, Task, atomic_write, read_json
 from domainlm.console import say, status
 from domainlm.errors import USAGE, DomainLMError
-from domainlm.recipe import Recipe, dump
+from domainlm.recipe import Recipe
+from domainlm.recipes import dump
 from domainlm.report import inventory
 
 if TYPE_CHECKING:

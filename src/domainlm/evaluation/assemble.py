@@ -25,7 +25,8 @@ from domainlm.evaluation.samples import SEEDS
 from domainlm.evaluation.spans import held_out_sha256, read_spans
 from domainlm.evaluation.tables import SEED, read_lines, write_documents, write_lines
 from domainlm.pretrained import pretraining_flops
-from domainlm.recipe import Gate, Recipe, validate
+from domainlm.recipe import Gate, Recipe
+from domainlm.recipes import validate
 
 PASSAGES = f"{PARTS}/passages.json"
 PRIMER = f"{PARTS}/primer.txt"

@@ -28,7 +28,7 @@ from domainlm.evaluation import (
 from domainlm.evaluation.assemble import PASSAGES, PRIMER, PROMPTS
 from domainlm.evaluation.deep import CHUNK, PARTS, SPANS
 from domainlm.evaluation.tables import SEED
-from domainlm.recipe import dump
+from domainlm.recipes import dump
 
 TRAINED = ("config.json", "training.json", "training.jsonl")
 

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from domainlm import pretrained
-from domainlm import recipe as recipes
+from domainlm import pretrained, recipes
 from domainlm.artifacts import read_json, sha256_file
 from domainlm.console import say
 from domainlm.corpus import documents

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from domainlm import recipe
+from domainlm import recipes
 from domainlm.errors import USAGE, DomainLMError
 from domainlm.training import distributed
 
@@ -44,7 +44,7 @@ def opened(root: Path, target: Path) -> Iterator[Tracker]:
     Raises `DomainLMError` (exit code 2) where it cannot be had.
     """
     file = root / "recipe.toml"
-    name = recipe.load(str(file)).engine.tracker if file.is_file() else None
+    name = recipes.load(str(file)).engine.tracker if file.is_file() else None
     if name is None or distributed.rank():
         yield lambda line: None
         return
