@@ -49,7 +49,7 @@ Row = dict[str, Any]
 
 
 def import_recipe() -> None:
-    """Import `domainlm.recipe`, also where pydantic and tomli_w are not installed.
+    """Import `domainlm.recipes`, also where pydantic and tomli_w are not installed.
 
     Its classes are then plain ones with the same defaults. Nothing but the checks is lost: the
     recipes here are written below, not read from people.
@@ -76,7 +76,7 @@ def import_recipe() -> None:
     stand_ins = {"pydantic": pydantic, "tomli_w": types.ModuleType("tomli_w")}
     before = {name: sys.modules[name] for name in stand_ins if name in sys.modules}
     sys.modules |= stand_ins
-    importlib.import_module("domainlm.recipe")
+    importlib.import_module("domainlm.recipes")
     for name in stand_ins:  # transformers looks whether there is a pydantic: there is none
         del sys.modules[name]
     sys.modules |= before
