@@ -13,6 +13,7 @@ from typing import Any
 from domainlm.artifacts import read_json, write_json
 from domainlm.recipes import dump
 from evaluation_helpers import make_run
+from services import end
 
 HOSTILE = (
     "</textarea><script>document.title = 'owned'</script><img src=x onerror=\"document.title='o'\">"
@@ -52,8 +53,7 @@ class Served:
         self.said.extend(self.process.stderr)
 
     def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
+        end(self.process)
 
     def send(
         self, path: str, question: Any = None, method: str = "", **headers: str

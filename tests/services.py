@@ -37,6 +37,8 @@ def process(port: int, *command: str, **options: object) -> Iterator[subprocess.
                 log.seek(0)
                 raise RuntimeError(f"{command[0]} ended: {log.read().decode()[-2000:]}")
             time.sleep(0.1)
+        else:
+            raise RuntimeError(f"{command[0]} does not answer at {port}")
         yield server
     finally:
         end(server)
@@ -129,6 +131,9 @@ def postgresql(password: str) -> Iterator[int]:
             port, postgres, "-D", str(top / "data"), "-h", "127.0.0.1", "-p", str(port),
             "-k", str(top), "-F", **options,
         ):  # fmt: skip
+            ready = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+            while subprocess.run(ready).returncode == 1:  # it answers, and is still starting up
+                time.sleep(0.1)
             yield port
     finally:
         shutil.rmtree(top, ignore_errors=True)

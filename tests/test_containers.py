@@ -541,22 +541,26 @@ def test_ten_thousand_empty_files(tmp_path: Path) -> None:
 
 
 MEASURE = """
-import resource, sys
+import sys
 from domainlm.corpus.containers import members
 from domainlm.recipe import Source
 source = Source(path=sys.argv[1], largest=1_000_000)
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+from small import peak
 before = peak()
 with open(sys.argv[1], "rb") as file:
     slugs = [m.skipped for m in members(file, sys.argv[1].rpartition("/")[2], source)]
-print(len(slugs), sorted(set(slugs)), peak() - before)
+print(len(slugs), sorted(set(slugs)), (peak() - before) // 2**20)
 """
 
 
 def peak(path: Path) -> tuple[str, int]:
     """The reasons of the members of a file, and by how many MB they raised the memory's peak."""
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(path)], check=True, capture_output=True, text=True
+        [sys.executable, "-c", MEASURE, str(path)],
+        cwd=Path(__file__).parent,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     words, _, memory = done.stdout.strip().rpartition(" ")
     return words, int(memory)

@@ -358,8 +358,8 @@ def longest_silence(server: Server) -> float:
 @pytest.mark.parametrize("date", [False, True])
 def test_retry_after_is_honoured_by_all_threads(server: Server, date: bool) -> None:
     def once(path: str, nth: int) -> str | None:
-        when = email.utils.formatdate(time.time() + 3, usegmt=True)  # in whole seconds
-        server.retry_after = [when if date else "2"]
+        when = email.utils.formatdate(time.time() + 5, usegmt=True)  # in whole seconds
+        server.retry_after = [when if date else "4"]
         return "429" if len(server.asked) == 12 and nth == 1 else None
 
     server.fault = once
@@ -371,7 +371,7 @@ def test_retry_after_is_honoured_by_all_threads(server: Server, date: bool) -> N
 @pytest.mark.parametrize("kind", ["403", "page"])
 def test_a_cool_down_stops_every_thread(server: Server, kind: str) -> None:
     server.fault = lambda path, nth: kind if len(server.asked) == 12 and nth == 1 else None
-    rows = crawl.crawl(source(server, exhibits=True), cooldown=2.0, backoff=0.02)
+    rows = crawl.crawl(source(server, exhibits=True), cooldown=4.0, backoff=0.02)
     assert len(rows) == 60
     assert longest_silence(server) > 1.7
 

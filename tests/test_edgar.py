@@ -4,8 +4,6 @@ import gzip
 import json
 import random
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -233,21 +231,14 @@ def test_truth_of_the_fictional_edgar(tmp_path: Path) -> None:
 
 # --- real filings -------------------------------------------------------------------------------
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "filings"
-CACHE = Path.home() / ".cache" / "domainlm" / "filings"
 ERAS = ("annual-1993-2000", "annual-2001-2018", "annual-2019-2026")
 # A ratchet: shares of 10-K and 10-K405 filings with Items 1 and 7, as measured on all of them.
 FOUND = {"annual-1993-2000": 0.97, "annual-2001-2018": 1.0, "annual-2019-2026": 0.95}
 
 
 @pytest.fixture(scope="module")
-def real() -> Path:
-    if not (SHARED / "unpack.py").is_file():
-        pytest.skip(f"REAL FILINGS NOT TESTED: {SHARED} is not there")
-    if not all((CACHE / era / "manifest.csv").is_file() for era in ERAS):
-        command = [sys.executable, str(SHARED / "unpack.py"), "--to", str(CACHE)]
-        subprocess.run(command, check=True, capture_output=True)
-    return CACHE
+def real(filings: Path) -> Path:
+    return filings
 
 
 def read_all(root: Path, filings: list[Filing]) -> Iterator[tuple[Filing, bytes, str, set[str]]]:

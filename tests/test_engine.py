@@ -162,7 +162,7 @@ def test_a_cluster_writes_what_processes_write_and_may_lose_a_worker(tmp_path: P
                 killed = True
         assert manifest.output_hashes() == expected
         assert manifest.differences() == []
-    assert not list(root.glob(".*"))
+    assert not list(root.glob(".alive-*"))
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What `plan` foretells of training, and what training cost."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -227,7 +228,7 @@ def test_plan_through_the_command_line(finished: Path) -> None:
     states = {s["stage"]: s["state"] for s in json.loads(done.stdout)["stages"]}
     assert states["train"] == states["evaluate"] == "stale"
     same = domainlm("plan", "small.toml", "--offline", *prices, cwd=finished)
-    assert "measuring" not in same.stderr and "took 0:00:" in same.stdout
+    assert "measuring" not in same.stderr and re.search(r"took \d:\d\d:", same.stdout)
     assert "train     cached" in same.stdout  # a price retrains nothing
 
 

@@ -80,7 +80,7 @@ def test_every_part_measures(run: Path, tmp_path: Path) -> None:
     pack.pack(run, packed, 45)
     parts = ("device", "recipes", "loss", "race", "sweep")
     command = [sys.executable, "-c", BARE, SCRIPT, "--smoke", "--out", tmp_path, "--parts", *parts]
-    command += ["--tokens", packed, "--train", "0.03", "--score", packed / "held-out.npz"]
+    command += ["--tokens", packed, "--train", "0.1", "--score", packed / "held-out.npz"]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())

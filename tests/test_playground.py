@@ -207,14 +207,17 @@ def test_a_broken_model_ends_its_own_slot_in_words(players: dict[str, Player]) -
 
 def test_a_full_queue_is_busy(players: dict[str, Player]) -> None:
     engine = Engine([players["gpt2"]], active=1, waiting=2)
-    asked = []
+    asked = [Asked() for _ in range(4)]
+    for request in asked:
+        Row(request, players["gpt2"], how("we may", tokens=4000))
+    engine.submit(asked[0])
+    while engine.place(asked[0]):  # until it runs
+        time.sleep(0.001)
+    for request in asked[1:3]:
+        engine.submit(request)
     with pytest.raises(Busy, match="2 others wait"):
-        for _ in range(4):  # one runs, or not yet; two wait
-            request = Asked()
-            Row(request, players["gpt2"], how("we may", tokens=400))
-            engine.submit(request)
-            asked.append(request)
-    assert engine.place(asked[-1]) == 2
+        engine.submit(asked[3])
+    assert engine.place(asked[2]) == 2
     for request in asked:
         engine.cancel(request)
     engine.close()
@@ -508,14 +511,15 @@ def test_fifty_clients_for_half_a_minute(played: Path) -> None:
         threads = [threading.Thread(target=client, args=(n,)) for n in range(50)]
         for thread in threads:
             thread.start()
-        time.sleep(10)
+        while outcomes.qsize() < 30 or time.monotonic() < began + 10:  # it is warm
+            time.sleep(0.1)
         middle = psutil.Process(server.process.pid).memory_info().rss
         for thread in threads:
             thread.join()
         last = psutil.Process(server.process.pid).memory_info().rss
         found = [outcomes.get() for _ in range(outcomes.qsize())]
         assert set(found) == {"whole", "busy"}, set(found)
-        assert found.count("whole") > 50
+        assert found.count("whole") > 10
         assert last - middle < 50_000_000
         assert server.lines("/api/continue", ASK)[-1] == {"end": True}
         assert not [line for line in server.said if "Traceback" in line]

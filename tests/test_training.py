@@ -279,7 +279,7 @@ def test_budgets_become_steps(home: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_minutes_are_measured_and_written_down(home: Path, tmp_path: Path) -> None:
     root = new_run(home, tmp_path / "run")
-    loop.train(root, scratch(home, minutes=0.02))
+    loop.train(root, scratch(home, minutes=0.1))
     facts = read_json(root / "models" / "scratch" / "training.json")
     assert facts["steps"] >= 1 and facts["seconds"] < 30
     assert facts["kwh"] is None or facts["kwh"] > 0

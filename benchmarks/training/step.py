@@ -1,7 +1,8 @@
 """Tokens a second of one optimizer step, beside nanoGPT and litgpt, alternating in one run.
 
     .venv/bin/python benchmarks/training/step.py --nanogpt NANOGPT --python PEERS/bin/python \\
-        [--shapes readme use] [--modes eager compiled] [--rounds 5] [--seconds 10] [--json FILE]
+        [--shapes readme use] [--modes eager compiled processes] [--rounds 5] [--seconds 10]
+        [--json FILE]
 
 NANOGPT is a checkout of karpathy/nanoGPT, PEERS an environment with torch and litgpt. A side is a
 process that lives through the run and takes steps when told to, so the sides never work at once. A
@@ -9,7 +10,8 @@ step is all of it: a batch read from the same file of tokens, passes in float32 
 number of windows, gradients summed, their norm clipped at 1, AdamW. nanoGPT: its model and
 optimizer, the loop of its train.py on a CPU. litgpt: its model, loss and optimizer under Fabric,
 the loop of its pretrain.py. Ours: the step that the training loop takes, on its batches, as
-deterministic as the loop is.
+deterministic as the loop is; with `processes` under torchrun too, a process of one thread a core,
+which share the windows of the step.
 
 Shapes: `readme` is what nanoGPT's README runs on a CPU (64 characters, 12 windows, one pass, no
 biases; ours has them and does a little more), `use` is nearer to use (the preset gpt2-small, 4
@@ -38,7 +40,7 @@ import numpy as np
 Side = tuple[Callable[[], float], int]  # take a step and tell its loss; weights in products
 TOKENS = 1_000_000  # in the file that all sides read
 RATE = 1e-3
-MODES = ["eager", "compiled"]
+MODES = ["eager", "compiled", "processes"]  # the last is ours alone
 WARM = 2  # steps after the first, before the clock
 
 
@@ -79,11 +81,13 @@ def ours(job: dict[str, Any], shape: Shape, stack: contextlib.ExitStack) -> Side
 
     from domainlm.recipe import Train
     from domainlm.tokens.shards import Shards
-    from domainlm.training import hardware, models, optimizers, presets
+    from domainlm.training import distributed, hardware, models, optimizers, presets
     from domainlm.training.batches import Batches
     from domainlm.training.step import Passes, Stepper
 
     windows = shape.micro_batch * shape.passes
+    mine = windows // distributed.size()
+    rows = slice(distributed.rank(), None, distributed.size())
     presets.PRESETS["benchmark"] = dataclasses.replace(
         presets.PRESETS["gpt2-small"],
         width=shape.width,
@@ -100,7 +104,7 @@ def ours(job: dict[str, Any], shape: Shape, stack: contextlib.ExitStack) -> Side
     passes = Passes(
         context=shape.context,
         windows=windows,
-        micro_batch=shape.micro_batch,
+        micro_batch=min(shape.micro_batch, mine),
         precision="fp32",
         compile=job["compile"],
     )
@@ -111,7 +115,7 @@ def ours(job: dict[str, Any], shape: Shape, stack: contextlib.ExitStack) -> Side
 
     def step() -> float:
         nonlocal count
-        inputs, targets = batches.batch(count)
+        inputs, targets = batches.batch(count, rows)
         found = stepper.step(inputs, targets, RATE, optimizers.momentum(count), never)
         assert found is not None
         count += 1
@@ -212,14 +216,28 @@ def work(job: dict[str, Any]) -> None:
 
     torch.set_num_threads(job["threads"])
     torch.manual_seed(1)
+    together = int(os.environ.get("WORLD_SIZE", 1)) > 1  # only ours
+    if together:
+        from domainlm.training import distributed
+
+        distributed.join()
 
     def timed(count: int) -> dict[str, float]:
+        if together:
+            distributed.shared(count)
         began = time.perf_counter()
         losses = [step() for _ in range(count)]
         return {"seconds": time.perf_counter() - began, "loss": losses[-1]}
 
     with contextlib.ExitStack() as stack:
         step, weights = SIDES[job["side"]](job, Shape(**job["shape"]), stack)
+        if together:
+            if distributed.rank():
+                while count := distributed.shared(None):
+                    for _ in range(count):
+                        step()
+                return
+            stack.callback(distributed.leave)
         first = timed(1)  # compiles
         facts = {"torch": str(torch.__version__), "weights": weights, "first": first}
         print(json.dumps(facts | {"warm": timed(WARM)}), file=answers, flush=True)
@@ -228,10 +246,14 @@ def work(job: dict[str, Any]) -> None:
 
 
 class Worker:
-    """A side's process."""
+    """A side's process, or processes."""
 
     def __init__(self, python: str, job: dict[str, Any], log: IO[str]) -> None:
-        command = [python, "-P", __file__, "--job", json.dumps(job)]  # -P: no module beside this
+        command = [python, "-P"]  # no module beside this
+        if job["processes"] > 1:
+            command += ["-m", "torch.distributed.run", "--standalone"]
+            command += ["--nproc-per-node", str(job["processes"])]
+        command += [__file__, "--job", json.dumps(job)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True)
         self.facts, self.rounds = self._answer(), list[dict[str, float]]()
@@ -346,8 +368,12 @@ def main() -> None:
             jobs = {}
             for side in dict.fromkeys(["domainlm", *given.sides]):
                 for mode in given.modes:
-                    job = {"side": side, "compile": mode == "compiled", "threads": threads}
-                    job |= {"data": str(data), "nanogpt": given.nanogpt}
+                    if mode == "processes" and side != "domainlm":
+                        continue
+                    job = {"side": side, "compile": mode == "compiled", "nanogpt": given.nanogpt}
+                    job |= {"data": str(data), "threads": threads, "processes": 1}
+                    if mode == "processes":
+                        job |= {"threads": 1, "processes": threads}
                     python = sys.executable if side == "domainlm" else given.python
                     jobs[f"{side} {mode}"] = python, job | {"shape": dataclasses.asdict(shape)}
             found = compare(shape, jobs, given.rounds, given.seconds)
