@@ -131,8 +131,9 @@ def postgresql(password: str) -> Iterator[int]:
             port, postgres, "-D", str(top / "data"), "-h", "127.0.0.1", "-p", str(port),
             "-k", str(top), "-F", **options,
         ):  # fmt: skip
-            ready = [_program("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-            while subprocess.run(ready).returncode == 1:  # it answers, and is still starting up
+            ready = [os.path.join(os.path.dirname(postgres), "pg_isready"), "-q", "-h", "127.0.0.1"]
+            ready += ["-p", str(port)]
+            while subprocess.run(ready).returncode in (1, 2):  # it starts up
                 time.sleep(0.1)
             yield port
     finally:
