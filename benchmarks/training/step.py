@@ -216,15 +216,15 @@ def work(job: dict[str, Any]) -> None:
 
     torch.set_num_threads(job["threads"])
     torch.manual_seed(1)
-    together = int(os.environ.get("WORLD_SIZE", 1)) > 1  # only ours
+    together = job["processes"] > 1  # only ours
     if together:
         from domainlm.training import distributed
 
         distributed.join()
 
     def timed(count: int) -> dict[str, float]:
-        if together:
-            distributed.shared(count)
+        if together and not distributed.rank():
+            distributed.shared((count,))
         began = time.perf_counter()
         losses = [step() for _ in range(count)]
         return {"seconds": time.perf_counter() - began, "loss": losses[-1]}
@@ -233,10 +233,7 @@ def work(job: dict[str, Any]) -> None:
         step, weights = SIDES[job["side"]](job, Shape(**job["shape"]), stack)
         if together:
             if distributed.rank():
-                while count := distributed.shared(None):
-                    for _ in range(count):
-                        step()
-                return
+                return distributed.follow(timed)
             stack.callback(distributed.leave)
         first = timed(1)  # compiles
         facts = {"torch": str(torch.__version__), "weights": weights, "first": first}

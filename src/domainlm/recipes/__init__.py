@@ -64,7 +64,7 @@ def validate(values: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(values)
     except pydantic.ValidationError as error:
-        lines = [_fault(e, values) for e in error.errors()]
+        lines = [_fault(e) for e in error.errors()]
         raise DomainLMError(
             "the recipe does not hold:\n" + "\n".join(f"  {line}" for line in lines),
             where=where,
@@ -118,7 +118,7 @@ def _override(values: dict[str, Any], text: str) -> None:
     place[last] = value
 
 
-def _fault(error: Any, values: dict[str, Any]) -> str:
+def _fault(error: Any) -> str:
     """One line for one pydantic error: key, fault, and a did-you-mean for unknown keys."""
     location = [str(part) for part in error["loc"]]
     key = ".".join(location) or "recipe"
