@@ -114,7 +114,7 @@ texts = st.lists(st.sampled_from(SENTENCES), max_size=8).map("; ".join)
 corpora = st.lists(st.tuples(st.sampled_from(documents.SPLITS), texts), min_size=1, max_size=24)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(corpora, st.integers(1, 3), st.sampled_from([0.2, 0.5]))
 @pytest.mark.slow
 def test_the_audit_is_that_of_plain_sets(

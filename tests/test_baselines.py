@@ -34,7 +34,7 @@ def test_compressors_cost_what_they_write() -> None:
     assert set(baselines.NAMES) < set(baselines.TITLES)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.text(max_size=300), st.integers(0, 3000))
 def test_what_ppmd_read_before_is_not_charged(text: str, size: int) -> None:
     before, data = prose("before", size).encode(), text.encode()
@@ -136,7 +136,7 @@ drawn_corpus = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(drawn_corpus, st.integers(0, 1))
 def test_the_ngram_sums_to_one_after_every_context(texts: list[list[int]], unused: int) -> None:
     vocabulary = max((t for text in texts for t in text), default=0) + 1 + unused
@@ -155,7 +155,7 @@ def test_the_ngram_sums_to_one_after_every_context(texts: list[list[int]], unuse
     assert np.abs(p.sum(1) - 1).max() < 1e-9
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(drawn_corpus, st.lists(st.integers(0, 5), max_size=12))
 def test_the_ngram_equals_a_plain_one(texts: list[list[int]], text: list[int]) -> None:
     model = ngram.fit(shards([t for each in texts for t in (*each, SEPARATOR)], 6))

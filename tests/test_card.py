@@ -210,7 +210,7 @@ def test_without_stock_there_is_nothing_to_reach() -> None:
 
 
 @given(st.integers(2, 400), st.floats(0.001, 0.2), st.floats(1.1, 20))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_groups_needed_grow_with_the_square_of_the_interval(
     groups: int, difference: float, wide: float
 ) -> None:

@@ -41,7 +41,7 @@ def longest(text: list[str], train: list[list[str]]) -> int:
 
 
 @given(train=st.lists(WORDS, max_size=6), texts=st.lists(WORDS, max_size=5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_longest_span_is_the_one_of_a_search_of_all_pairs(
     tmp_path_factory: pytest.TempPathFactory, train: list[str], texts: list[str]
 ) -> None:

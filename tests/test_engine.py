@@ -162,7 +162,8 @@ def test_a_cluster_writes_what_processes_write_and_may_lose_a_worker(tmp_path: P
                 killed = True
         assert manifest.output_hashes() == expected
         assert manifest.differences() == []
-    assert not list(root.glob(".alive-*"))
+    left = [f.name for f in root.glob(".*")]  # of the killed one perhaps what it was writing
+    assert len(left) <= 1 and all(name.endswith(".part") for name in left)
 
 
 @pytest.mark.slow

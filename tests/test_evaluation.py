@@ -87,7 +87,6 @@ def test_batch_and_chunk_sizes_do_not_matter(
     assert shares[-1] == 1.0
 
 
-@settings(deadline=None)
 @given(st.integers(0, 300), st.integers(1, 80), st.data())
 def test_every_token_is_scored_once(tokens: int, window: int, data: st.DataObject) -> None:
     stride = data.draw(st.integers(1, window))
@@ -157,7 +156,6 @@ def test_a_lossy_tokenizer_is_an_error(folders: dict[str, Path]) -> None:
         loss.encode(tokenizer, "some Text")
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1), st.integers(1, 40), st.integers(0, 10**9))
 def test_a_cut_is_on_characters_and_within_its_bytes(text: str, size: int, place: int) -> None:
     start, piece = spans.cut(text, size, place)
@@ -241,7 +239,7 @@ def test_slices_by_hand() -> None:
     assert second.ci95 is None  # one group
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 9), st.integers(1, 99)), min_size=1)
 )

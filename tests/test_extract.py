@@ -162,14 +162,13 @@ _HTML = st.lists(
 
 
 @given(_HTML, st.sampled_from(["keep", "drop"]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_html_never_raises(html: str, tables: str) -> None:
     text = html_to_text(html, tables)
     assert "\n\n\n" not in text and text == text.strip()
     assert not any(c in text for c in "\x01\x02\x03\x04\x05\x06\x07")
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.text("abcXYZ19", min_size=1, max_size=4), min_size=1, max_size=6),
     st.lists(st.sampled_from(["b", "i", "span", "font", "a", "u", "ix:nonnumeric"]), max_size=6),

@@ -186,7 +186,7 @@ def test_a_pdf_that_never_ends_and_the_next_one(monkeypatch: pytest.MonkeyPatch)
         pdf._helpers.clear()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=20))
 def test_noise_in_a_pdf_or_a_docx_is_a_reason(changes: list[tuple[int, int]]) -> None:
     for name, whole in (("a.pdf", raw_pdf(OBJECTS)), ("a.docx", DOCX)):

@@ -85,5 +85,4 @@ def test_large(of_size: Callable[[int], bytes]) -> None:
     data = b"\1" + of_size(MB)  # without numeric tables
     start = time.process_time()
     fuzz.reader()(data)
-    # What grows with the square takes minutes; a slow machine takes five seconds.
-    assert time.process_time() - start < 20 * len(data) / MB
+    assert time.process_time() - start < 5 * len(data) / MB

@@ -1,7 +1,7 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from domainlm.corpus.documents import Section
@@ -170,7 +170,6 @@ def check(sections: tuple[Section, ...], text: str) -> None:
         max_size=40,
     )
 )
-@settings(deadline=None)
 def test_sections_are_in_order_and_inside(lines: list[str]) -> None:
     text = "\n".join(lines)
     check(find_items(text), text)

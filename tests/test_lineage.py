@@ -254,7 +254,7 @@ def filings_run(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return made(tmp_path_factory.mktemp("edgar"), kind="edgar", path="sample:edgar", limit=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 @pytest.mark.slow
 def test_tokens_of_filings(filings_run: Made, data: st.DataObject) -> None:

@@ -55,7 +55,7 @@ def plain(line: str) -> str:
 
 
 @pytest.mark.parametrize(("parts", "partitions"), [(1, 1), (3, 1), (2, 5)])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(CORPUS, st.sampled_from([0.3, 0.6, 1.0]))
 @pytest.mark.slow
 def test_lines_frequent_in_the_corpus_or_in_a_group(
@@ -82,7 +82,7 @@ def test_lines_frequent_in_the_corpus_or_in_a_group(
 
 
 @pytest.mark.parametrize(("parts", "partitions"), [(1, 1), (3, 4)])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(CORPUS, st.integers(1, 3))
 def test_a_paragraph_goes_from_all_but_the_first_documents(
     tmp_path_factory, parts, partitions, corpus, k

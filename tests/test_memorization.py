@@ -218,7 +218,7 @@ def test_the_interval_of_a_difference(a: list[float], b: list[float]) -> None:
 
 
 @given(seed=st.integers(0, 2**32))
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 def test_the_interval_of_a_difference_is_near_that_of_drawn_differences(seed: int) -> None:
     rng = random.Random(seed)
     sides = []

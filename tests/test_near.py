@@ -153,7 +153,7 @@ SHORT = st.lists(st.sampled_from(["a b c d e f g", "a b c d e", "h i j k l", "x"
     entries=st.sampled_from([3, 16, 1 << 20]),
     paired=st.sampled_from([1, 9, 1 << 20]),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @pytest.mark.slow
 def test_links_are_the_same_whatever_the_parts(
     texts: list[str],

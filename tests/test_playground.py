@@ -156,7 +156,7 @@ def reader(players: dict[str, Player]) -> Iterator[Engine]:
     engine.close()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.text(min_size=1, max_size=120), st.sampled_from(KINDS))
 def test_a_reading_is_the_text_and_its_nats(reader: Engine, text: str, kind: str) -> None:
     request = Asked()
@@ -226,7 +226,6 @@ def test_a_full_queue_is_busy(players: dict[str, Player]) -> None:
 # --- votes ----------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(st.integers(1, 500), st.data())
 def test_wilson_is_its_formula(trials: int, data: st.DataObject) -> None:
     wins = data.draw(st.integers(0, trials))
@@ -519,7 +518,7 @@ def test_fifty_clients_for_half_a_minute(played: Path) -> None:
         last = psutil.Process(server.process.pid).memory_info().rss
         found = [outcomes.get() for _ in range(outcomes.qsize())]
         assert set(found) == {"whole", "busy"}, set(found)
-        assert found.count("whole") > 10
+        assert found.count("whole") > 50
         assert last - middle < 50_000_000
         assert server.lines("/api/continue", ASK)[-1] == {"end": True}
         assert not [line for line in server.said if "Traceback" in line]

@@ -97,7 +97,7 @@ def test_it_streams_and_stops_when_asked(page: chromium.Page, served: Served) ->
     assert page.wait(f"{LENGTH} > {first + 30} && {LENGTH}") < 3 * 400
     page.key("Escape")
     page.wait(f"{STATUS}.startsWith('Stopped.')")
-    assert 0 < page.run(LENGTH) < 3 * 400
+    assert 0 < page.run(LENGTH) < 3 * 300
     assert page.run("document.getElementById('stop').disabled")
     assert served.lines("/api/continue", {**ASK, "tokens": 1})[-1] == {"end": True}
     setting(page, tokens=3)

@@ -21,7 +21,7 @@ WORDS = st.sampled_from(["risk", "cash", "store", "loss", "tax"])
 TEXTS = st.lists(st.lists(WORDS, min_size=1, max_size=8).map(" ".join), min_size=1, max_size=6)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(2, 14), st.integers(0, 2**32))
 def test_ndcg_is_that_of_scikit_learn(candidates: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ def naive_bm25(query: str, text: str, texts: list[str]) -> float:
     return total
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(TEXTS, TEXTS)
 def test_bm25_is_its_formula(queries: list[str], texts: list[str]) -> None:
     found = retrieval.bm25(queries, texts)

@@ -214,7 +214,7 @@ def test_pieces_of_a_large_file_add_up_and_stay(
 sizes = st.lists(st.integers(0, 3000), min_size=1, max_size=60)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(sizes, st.integers(1, 8))
 def test_a_listing_is_read_back_whole_or_by_batch(
     tmp_path_factory: pytest.TempPathFactory, found: list[int], most: int
@@ -425,7 +425,7 @@ def test_a_lost_connection_is_taken_up_where_it_was(hub: Hub) -> None:
             file.read()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(steps=st.lists(st.tuples(st.integers(0, 2), st.integers(-400, 400), st.integers(0, 300))))
 def test_any_seeks_and_reads(s3_port: int, steps: list[tuple[int, int, int]]) -> None:
     """The file that outlasts lost connections is a file like any other."""

@@ -87,7 +87,7 @@ def test_interval_covers_95_percent_at_80_groups() -> None:
 
 
 @given(ROWS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_interval_properties(rows: list[tuple[str, float, float, int]]) -> None:
     groups = [r[0] for r in rows]
     a, b, bytes = ([r[n] for r in rows] for n in (1, 2, 3))

@@ -88,7 +88,7 @@ def test_a_truncated_shard_is_found(root: Path) -> None:
         shards.open_shards(root / "tokens", "train")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(text=st.text(min_size=1))
 def test_any_text_round_trips_with_the_same_ids_as_tokenizers(shared_tokenizer, text: str) -> None:
     encoder, reference = shared_tokenizer

@@ -170,7 +170,7 @@ def watch(losses: list[float]) -> None:
         loop.Trainer._look(trainer, torch.tensor([value, 1.0]), step)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.floats(-0.49, 0.49), min_size=1, max_size=80), st.floats(2, 11), st.floats(0, 0.1)
 )
@@ -187,7 +187,7 @@ def test_small_batches_are_noisy(seed: int) -> None:
     watch([3 + 2 * 0.999**step + x for step, x in enumerate(noise)])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0.5, 11), st.floats(1.05, 50), st.integers(8, 40))
 def test_a_climb_stops(low: float, climb: float, steps: int) -> None:
     with pytest.raises(DomainLMError, match="has come apart"):
@@ -234,7 +234,7 @@ def fused(
     return value.detach(), x.grad, w.grad  # type: ignore[return-value]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from([1, 15, 16, 17, 32, 33, 50]),  # chunks have 16 rows here
     st.integers(1, 9),
@@ -344,7 +344,7 @@ def test_each_sums_to_all(home: Path, plain: bool, monkeypatch: pytest.MonkeyPat
     torch.testing.assert_close(each.sum(), nats(inputs, targets), rtol=1e-5, atol=1e-4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, 10**6), min_size=2, max_size=60), st.floats(0.01, 0.99))
 def test_chances_sum_to_the_count(frequencies: list[int], share: float) -> None:
     counts, count = torch.tensor(frequencies), 1 + int(share * (len(frequencies) - 1))
@@ -654,7 +654,7 @@ def test_ids_with_the_same_neighbours_begin_alike() -> None:
     assert not torch.equal(table, spectral.embeddings(ids, 64, 16, 0.02, seed=4))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 7), max_size=40), st.integers(1, 12))
 def test_any_text_gives_embeddings(ids: list[int], width: int) -> None:
     table = spectral.embeddings(np.array(ids, np.int64), 8, width, 0.02, seed=1)

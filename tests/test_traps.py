@@ -119,7 +119,6 @@ def expect_right_or_missing(case: Case, spans: dict[str, str], labels: set[str])
 def test_trap(trap: Trap) -> None:
     @given(seed=st.integers(0, 2**20), year=st.integers(0, 40))
     @settings(
-        deadline=None,
         max_examples=EXAMPLES.get(trap.number, 6),
         print_blob=True,
         phases=[Phase.reuse, Phase.generate],  # a smaller seed is no smaller filing
@@ -130,7 +129,7 @@ def test_trap(trap: Trap) -> None:
         assert trap.number != 26 or len(case.data) > 5_000_000
         start = time.process_time()
         expect(case)
-        assert time.process_time() - start < 2 + 20 * len(case.data) / 1e6
+        assert time.process_time() - start < 2 + 5 * len(case.data) / 1e6
 
     holds()
 
